@@ -1,0 +1,92 @@
+"""Turn matplotlib figures into SVG that follows the theme and has an alternative text.
+
+A page draws with plain matplotlib, as a reader would. The kernels are told to make SVG with
+text left as text; its black lines and letters become ``currentColor``, and the figure stands in
+the page itself, where the page's colours reach it.
+"""
+
+import re
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import os
+
+from nbformat import NotebookNode
+from sphinx.application import Sphinx
+
+# Read by every kernel of the build through IPYTHONDIR.
+_KERNEL_CONFIG = """\
+c.InlineBackend.figure_formats = {"svg"}
+c.InlineBackend.print_figure_kwargs = {"bbox_inches": "tight", "metadata": {"Date": None}}
+c.InlineBackend.rc = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 96,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "grid.alpha": 0.25,
+    "grid.color": "black",
+    "legend.framealpha": 0,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gradbook",
+}
+c.HistoryManager.enabled = False
+"""
+_STYLE = re.compile(r"#000000|\bblack\b")
+
+
+def use_svg_figures(app: Sphinx) -> None:
+    """Have the build's kernels draw SVG whose bytes depend on the figure alone."""
+    folder = Path(app.outdir).parent / "ipython"
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text(_KERNEL_CONFIG, encoding="utf-8")
+    os.environ["IPYTHONDIR"] = str(folder)
+
+
+def theme_figures(notebook: NotebookNode, warn: Callable[[str, int | None], None]) -> None:
+    """Put every SVG of `notebook` into the page, in the theme's colours.
+
+    The alternative text is the cell's ``image: {alt: ...}`` under ``mystnb``; a figure without
+    one is reported through `warn`.
+    """
+    starts = notebook.metadata.get("source_map", [])
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            svg = output.get("data", {}).get("image/svg+xml")
+            if svg is None:
+                continue
+            options = cell.metadata.get("mystnb", {})
+            alt = options.get("image", {}).get("alt")
+            if not alt:
+                line = starts[number] if number < len(starts) else None
+                warn("this figure needs an alternative text: mystnb: image: alt", line)
+            output["data"] = {
+                "text/plain": alt or "",
+                "text/html": inline_svg(svg, alt or "", prefix=f"fig{number}-"),
+            }
+
+
+def inline_svg(svg: str, alt: str, prefix: str) -> str:
+    """Make a matplotlib SVG document an element of a page.
+
+    Args:
+        svg: the document, with text as text.
+        alt: what the figure shows, in a sentence.
+        prefix: put before every id, so that two figures on a page do not share one.
+    """
+    body = svg[svg.index("<svg") :].strip()
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', body)
+    body = re.sub(r'((?:xlink:)?href)="#([^"]+)"', rf'\1="#{prefix}\2"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", body)
+    body = _STYLE.sub("currentColor", body)
+    # Text without a colour of its own is black by the rules of SVG.
+    opening = (
+        f'<svg class="figure" role="img" aria-label="{escape(alt, quote=True)}" '
+        'fill="currentColor"'
+    )
+    return body.replace("<svg", opening, 1)

@@ -1,0 +1,132 @@
+"""Run the pages' cells so that results are repeatable, never stale, and failures are found.
+
+MyST-NB does the work; this extension closes what it leaves open:
+
+- `stamp` keys the cache by the package's source and the versions of what computes.
+- Outputs lose what differs from run to run (memory addresses, random cell ids).
+- A failing cell is reported with its page and line.
+- A build with warnings is forgotten, so that the next one reports them again.
+"""
+
+import hashlib
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+from figures import theme_figures, use_svg_figures
+from jupyter_cache import get_cache
+from jupyter_client.manager import KernelManager
+from myst_nb.core.execute.base import NotebookClientBase
+from myst_nb.core.execute.cache import NotebookClientCache
+from myst_nb.core.execute.direct import NotebookClientDirect
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
+
+COMPUTES = ("torch", "numpy", "matplotlib", "ipykernel", "ipython")
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_LINE_IN_CELL = re.compile(r"(?:Cell In\[\d+\], line |<cell>:)(\d+)")
+
+
+def stamp(*folders: Path) -> str:
+    """Digest of all that an output depends on beside the page's own cells.
+
+    Args:
+        *folders: all their files count, by name and content.
+    """
+    digest = hashlib.sha256(platform.python_version().encode())
+    for name in COMPUTES:
+        digest.update(f"{name}={metadata.version(name)}\n".encode())
+    for folder in (*folders, Path(__file__).parent):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(folder)}\n".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def make_repeatable(notebook: NotebookNode) -> None:
+    """Replace what differs between two runs of the same page."""
+    for number, cell in enumerate(notebook.cells):
+        if "id" in cell:
+            cell["id"] = f"c{number}"
+        cell.get("metadata", {}).pop("execution", None)
+        for output in cell.get("outputs", ()):
+            if "text" in output:
+                output["text"] = _ADDRESS.sub("0x…", output["text"])
+            for kind, value in output.get("data", {}).items():
+                if kind.startswith("text/") and isinstance(value, str):
+                    output["data"][kind] = _ADDRESS.sub("0x…", value)
+
+
+def failing_line(notebook: NotebookNode, source: str) -> tuple[int, str] | None:
+    """Line of the page, counted from 1, at which its first failing cell failed, and the error.
+
+    Args:
+        notebook: as executed; MyST-NB left the line of each cell in its metadata.
+        source: the text of the page.
+    """
+    starts = notebook.metadata.get("source_map", [])
+    for cell, start in zip(notebook.cells, starts, strict=False):
+        errors = [out for out in cell.get("outputs", ()) if out.output_type == "error"]
+        if not errors:
+            continue
+        # `start` counts from 1 and is the line of the fence or after it; options may follow.
+        lines = source.splitlines()
+        code = cell.source.splitlines()
+        places = range(max(start - 1, 0), len(lines))
+        before = next((n for n in places if lines[n : n + len(code)] == code), start)
+        trace = _ANSI.sub("", "\n".join(errors[0].traceback))
+        within = _LINE_IN_CELL.search(trace)
+        error = f"{errors[0].ename}: {errors[0].evalue}".splitlines()[0]
+        return before + (int(within[1]) if within else 1), error
+    return None
+
+
+def _finish(client: type[NotebookClientBase]) -> None:
+    """After each execution (or its cached result): make it repeatable, name a failing line."""
+    start = client.start_client
+
+    def start_client(self: NotebookClientBase) -> None:
+        start(self)
+        make_repeatable(self.notebook)
+        theme_figures(self.notebook, lambda text, line: self.logger.warning(text, line=line))
+        if self.path is not None:
+            failed = failing_line(self.notebook, self.path.read_text("utf-8"))
+            if failed is not None:
+                line, error = failed
+                self.logger.warning(f"this line failed: {error}", subtype="exec", line=line)
+
+    client.start_client = start_client  # type: ignore[method-assign] # MyST-NB has no hook here
+
+
+def _prime_cache(app: Sphinx) -> None:
+    """Create the cache's tables before the workers fork: they would race to create them."""
+    if app.config.nb_execution_mode == "cache":
+        _ = get_cache(app.env.mystnb_config.execution_cache_path).db
+
+
+def _forget_if_failed(app: Sphinx, error: Exception | None) -> None:
+    """Drop what Sphinx remembers of a build with warnings: it would not repeat them."""
+    if error is not None or app._warncount:
+        Path(app.doctreedir, ENV_PICKLE_FILENAME).unlink(missing_ok=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    # Warnings name a cell, not a temporary file; sets of strings keep their order.
+    os.environ["IPYKERNEL_CELL_NAME"] = "<cell>"
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    # Kernels hold nothing that a graceful end would save: half a second a page.
+    NotebookClient.shutdown_kernel.default_value = "immediate"
+    # ipykernel warns on every start that loopback is not encrypted.
+    KernelManager.transport_encryption.default_value = "auto"
+    use_svg_figures(app)
+    for client in (NotebookClientCache, NotebookClientDirect):
+        _finish(client)
+    app.connect("builder-inited", _prime_cache, priority=900)  # after MyST-NB read its settings
+    app.connect("build-finished", _forget_if_failed)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,69 @@
+"""Configuration of the site; whatever needs more than a setting is an extension with a test."""
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
+
+from notebooks import stamp  # noqa: E402 -- found through the line above
+
+project = "Gradbook"
+author = "The Gradbook authors"
+project_copyright = "2026, The Gradbook authors"
+release = metadata.version("gradbook")
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx_copybutton",
+    "sphinxcontrib.katex",
+    "notebooks",
+]
+exclude_patterns = ["_build", "conftest.py"]
+nitpicky = True
+numfig = True
+
+# Text
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# Execution: every page runs; a failing cell is a warning, and warnings are errors.
+nb_execution_mode = "cache"
+# Outside of docs/ and keyed by all that can change an output, so that it is never stale.
+nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / stamp(HERE.parent / "src"))
+nb_execution_in_temp = True
+nb_execution_raise_on_error = False  # else the build stops at the first failing page
+nb_execution_show_tb = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables that cells make; CommonMark has none
+nb_ipywidgets_js = {}  # the default loads scripts from another host
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
+
+# Mathematics: the extension ships the script, _static/katex the style and the fonts.
+katex_css_path = "katex/katex.min.css"
+
+# Copy buttons stand on code, not on its output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_selector = ", ".join(
+    f"div.{kind} pre"
+    for kind in ("cell_input", "highlight-python", "highlight-pycon", "highlight-console")
+)
+
+# Look
+html_theme = "furo"
+html_title = "Gradbook"
+html_logo = "_static/logo.svg"
+html_favicon = "_static/favicon.svg"
+html_static_path = ["_static"]
+html_css_files = ["gradbook.css"]
+html_js_files = [("gradbook.js", {"defer": "defer"})]
+html_show_sourcelink = False
+html_copy_source = False
+html_baseurl = os.environ.get("GRADBOOK_BASEURL", "")
+templates_path = ["_templates"]

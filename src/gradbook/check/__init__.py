@@ -1,0 +1,32 @@
+"""Checks for the exercises: one module a page, one function an exercise.
+
+A check prints why a right answer is right, and raises `WrongAnswer` with what is wrong
+otherwise. Numbers are taken in each form that a learner would write: a tensor, a float, a list,
+a NumPy array. Given ``...`` (no answer yet), a check says so and returns.
+"""
+
+from gradbook.check import (
+    accumulation,
+    backward,
+    detach,
+    grad_fn,
+    gradient_by_hand,
+    in_place,
+    linear_regression,
+    requires_grad,
+    turning_autograd_off,
+)
+from gradbook.check.answers import WrongAnswer
+
+__all__ = [
+    "WrongAnswer",
+    "accumulation",
+    "backward",
+    "detach",
+    "grad_fn",
+    "gradient_by_hand",
+    "in_place",
+    "linear_regression",
+    "requires_grad",
+    "turning_autograd_off",
+]
