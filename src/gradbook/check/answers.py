@@ -180,9 +180,11 @@ def _same(given: Tensor, wanted: Tensor, tolerance: float) -> bool:
         given.dim() and wanted.dim() > 1 and given.shape != wanted.shape
     ):
         return False
-    return torch.allclose(
-        given.reshape(-1), wanted.reshape(-1), rtol=tolerance, atol=tolerance * 1e-3
-    )
+    return bool(_close(given.reshape(-1), wanted.reshape(-1), tolerance).all())
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> Tensor:
+    return torch.isclose(a, b, rtol=tolerance, atol=tolerance * 1e-3)
 
 
 def _difference(given: Tensor, wanted: Tensor, tolerance: float) -> str:
@@ -193,16 +195,16 @@ def _difference(given: Tensor, wanted: Tensor, tolerance: float) -> str:
     if given.shape != wanted.shape and given.dim() and wanted.dim() > 1:
         return f"Your answer has shape {tuple(given.shape)}, the right one {tuple(wanted.shape)}."
     a, b = given.reshape(-1), wanted.reshape(-1)
-    if torch.allclose(a, -b, rtol=tolerance):
+    if _close(a, -b, tolerance).all():
         return "Your answer has the wrong sign."
     if b.abs().min() > 0 and a.abs().min() > 0:
         ratio = a / b
         factor = ratio[0].item()
-        if factor > 0 and torch.allclose(ratio, ratio[:1].expand_as(ratio), rtol=tolerance):
+        if factor > 0 and _close(ratio, ratio[:1].expand_as(ratio), tolerance).all():
             if factor > 1:
                 return f"Your answer is {factor:.4g} times too large."
             return f"Your answer is {1 / factor:.4g} times too small."
-    wrong = [i for i in range(a.numel()) if not torch.isclose(a[i], b[i], rtol=tolerance)]
+    wrong = (~_close(a, b, tolerance)).nonzero().flatten().tolist()
     if a.numel() > 1:
         first = wrong[0]
         side = "large" if a[first] > b[first] else "small"

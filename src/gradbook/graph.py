@@ -1,0 +1,374 @@
+"""The graph that autograd recorded, as plain data."""
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node as AutogradNode
+
+from gradbook import internals
+from gradbook.display import drawing, text
+from gradbook.lines import SourceLine
+
+Params = nn.Module | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTensor:
+    """A tensor that a node keeps for its backward.
+
+    Attributes:
+        shape: its shape; None once released, or if a hook packed something else than a tensor.
+        dtype: its dtype, as ``"float32"``; None like `shape`.
+        nbytes: bytes of the memory that it keeps alive, which other tensors may share.
+        version: its version when it was saved.
+        edited: its version now, if an in-place operation has changed it since: backward will
+            refuse it. Else None.
+        packed: a saved-tensor hook holds it.
+        released: a backward pass freed it.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    nbytes: int
+    version: int | None
+    edited: int | None = None
+    packed: bool = False
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The gradient's way from `src` to its input: slot `input_nr` of node `dst`."""
+
+    src: int
+    dst: int
+    input_nr: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One recorded operation, or the place where a leaf collects its gradient.
+
+    Attributes:
+        id: position in `BackwardGraph.nodes`.
+        name: as torch names it, ``"MulBackward0"``, ``"AccumulateGrad"``.
+        shape: shape of the tensor that the operation made (the first one, if several).
+        saved: the tensors it keeps for backward, by the name in torch's formula.
+        constants: how many of its inputs need no gradient.
+        tensor_name: the name of the leaf, or of another tensor that was named in `params`.
+        is_leaf: whether this is the place where a leaf's gradient is added up.
+        line: the source line that made it, under `record_lines`.
+    """
+
+    id: int
+    name: str
+    shape: tuple[int, ...] | None
+    saved: Mapping[str, SavedTensor]
+    constants: int
+    tensor_name: str | None
+    is_leaf: bool
+    line: SourceLine | None
+
+
+# What is read off a node at once: its attributes after `id`, in their order, the saved tensors as
+# plain tuples too. Node and SavedTensor are made from it when they are asked for: reading a large
+# graph would spend most of its time on making them.
+_Column = tuple[Any, ...]
+_SAVED, _TENSOR_NAME, _IS_LEAF = 2, 4, 5
+
+
+@dataclass(frozen=True, repr=False)
+class BackwardGraph:
+    """What autograd recorded to compute some tensors: a picture at one moment, without tensors.
+
+    Attributes:
+        saved_nbytes: bytes held for backward; tensors that share memory count once.
+        released: a backward pass has freed saved tensors of this graph.
+    """
+
+    saved_nbytes: int
+    released: bool
+    roots: tuple[int, ...]
+    _columns: tuple[_Column, ...] = field(repr=False)
+    _edges: tuple[tuple[int, int, int], ...] = field(repr=False)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, outputs first, each after every node that points at it."""
+        return tuple(
+            Node(
+                number,
+                name,
+                None if shape is None else tuple(shape),
+                {field: _saved_tensor(*values) for field, values in saved},
+                *rest,
+            )
+            for number, (name, shape, saved, *rest) in enumerate(self._columns)
+        )
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """All edges, in the order of their first node; parallel ones are kept."""
+        return tuple(Edge(*values) for values in self._edges)
+
+    @cached_property
+    def leaves(self) -> tuple[Node, ...]:
+        """The nodes at which gradients are added to ``.grad``."""
+        return tuple(node for node in self.nodes if node.is_leaf)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        leaves = sum(column[_IS_LEAF] for column in self._columns)
+        state = ", released" if self.released else ""
+        return (
+            f"BackwardGraph({len(self)} nodes, {len(self._edges)} edges, {leaves} leaves, "
+            f"{self.saved_nbytes} bytes saved{state})"
+        )
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, *, fold: bool | None = None) -> str:
+        """A tree for a terminal, from the outputs down to the leaves.
+
+        Args:
+            fold: draw runs of nodes as one; by default if there are more than 150 nodes.
+        """
+        return text.to_text(self, fold=fold)
+
+    def to_mermaid(self, *, fold: bool | None = None) -> str:
+        """A Mermaid flowchart, inputs on top."""
+        return text.to_mermaid(self, fold=fold)
+
+    def to_dot(self, *, fold: bool | None = None) -> str:
+        """The graph in Graphviz's language, inputs on top."""
+        return text.to_dot(self, fold=fold)
+
+    def to_svg(self, *, fold: bool | None = None) -> str:
+        """A drawing, inputs on top; colours follow a light or dark page."""
+        return drawing.to_svg(self, fold=fold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            "nodes": [
+                {
+                    "id": node.id,
+                    "name": node.name,
+                    "shape": list(node.shape) if node.shape is not None else None,
+                    "saved": {
+                        name: {
+                            "shape": list(saved.shape) if saved.shape is not None else None,
+                            "dtype": saved.dtype,
+                            "nbytes": saved.nbytes,
+                            "version": saved.version,
+                            "edited": saved.edited,
+                            "packed": saved.packed,
+                            "released": saved.released,
+                        }
+                        for name, saved in node.saved.items()
+                    },
+                    "constants": node.constants,
+                    "tensor_name": node.tensor_name,
+                    "is_leaf": node.is_leaf,
+                    "line": str(node.line) if node.line is not None else None,
+                }
+                for node in self.nodes
+            ],
+            "edges": [
+                {"src": edge.src, "dst": edge.dst, "input_nr": edge.input_nr} for edge in self.edges
+            ],
+            "roots": list(self.roots),
+            "saved_nbytes": self.saved_nbytes,
+            "released": self.released,
+        }
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": self.to_text(), "text/html": self.to_svg()}
+
+
+def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
+    """Read the graph that autograd recorded for `tensors`.
+
+    Nothing is run, unpacked or kept: the result holds names and numbers only, and the graph can be
+    used and dropped afterwards as before, however long it is.
+
+    Args:
+        *tensors: results of operations on tensors that require grad, of any shape.
+        params: a module or ``{name: tensor}``; its tensors are shown by these names. Leaves
+            without a name are numbered.
+
+    Raises:
+        TypeError: an argument is not a tensor, or `params` is neither a module nor a mapping.
+        ValueError: no tensor is given, or one has no graph; the message says why.
+
+    >>> x = torch.ones(3, requires_grad=True)
+    >>> y = x + 2
+    >>> g = graph((y * y * 2).mean(), params={"x": x})
+    >>> [node.name for node in g.nodes]
+    ['MeanBackward0', 'MulBackward0', 'MulBackward0', 'AddBackward0', 'AccumulateGrad']
+    >>> g.leaves[0].tensor_name, g.edges[2]
+    ('x', Edge(src=2, dst=3, input_nr=0))
+    """
+    roots = [root_of(tensor, "graph") for tensor in given_tensors(tensors, "graph")]
+    return read_graph(roots, params)[1]
+
+
+def read_graph(
+    roots: list[AutogradNode], params: Params | None
+) -> tuple[list[AutogradNode], BackwardGraph]:
+    """The autograd nodes behind `roots`, and the same as plain data, in the same order."""
+    leaf_names, node_names = _names(params)
+    with _gc_paused():
+        found = internals.walk(roots)
+        return list(found), _read(roots, found, leaf_names, node_names)
+
+
+def _read(
+    roots: list[AutogradNode],
+    found: dict[AutogradNode, internals.Edges],
+    leaf_names: dict[int, str],
+    node_names: dict[AutogradNode, str],
+) -> BackwardGraph:
+    ids = {node: number for number, node in enumerate(found)}
+    columns: list[_Column] = []
+    edges: list[tuple[int, int, int]] = []
+    storages: dict[Any, int] = {}
+    read, leaf_of, line_of = internals.read, internals.leaf_of, internals.line_of
+    for number, (node, children) in enumerate(found.items()):
+        constants = 0
+        for child, input_nr in children:
+            if child is None:
+                constants += 1
+            else:
+                edges.append((number, ids[child], input_nr))
+        name, shape, saved = read(node, storages)
+        if children:
+            named, is_leaf = node_names.get(node) if node_names else None, False
+        else:
+            leaf = leaf_of(node)
+            named, is_leaf = leaf_names.get(id(leaf)), leaf is not None
+        columns.append((name, shape, saved, constants, named, is_leaf, line_of(node)))
+    _number_leaves(columns)
+    return BackwardGraph(
+        saved_nbytes=sum(storages.values()),
+        released=any(values[-1] for column in columns for _, values in column[_SAVED]),
+        roots=tuple(ids[root] for root in roots),
+        _columns=tuple(columns),
+        _edges=tuple(edges),
+    )
+
+
+def _number_leaves(columns: list[_Column]) -> None:
+    """Name what has no name, from the first use to the last."""
+    taken = {one[_TENSOR_NAME] for one in columns if one[_IS_LEAF]}
+    count = 0
+    for position in range(len(columns) - 1, -1, -1):
+        one = columns[position]
+        if one[_IS_LEAF] and one[_TENSOR_NAME] is None:
+            count += 1
+            while f"leaf {count}" in taken:
+                count += 1
+            columns[position] = (*one[:_TENSOR_NAME], f"leaf {count}", *one[_IS_LEAF:])
+
+
+def _saved_tensor(
+    shape: tuple[int, ...] | None, dtype: torch.dtype | None, *rest: Any
+) -> SavedTensor:
+    return SavedTensor(
+        None if shape is None else tuple(shape),
+        None if dtype is None else str(dtype).removeprefix("torch."),
+        *rest,
+    )
+
+
+def given_tensors(tensors: tuple[object, ...], caller: str) -> tuple[Tensor, ...]:
+    """Check what `graph` and `replay` are given.
+
+    Raises:
+        TypeError: one is not a tensor.
+        ValueError: there is none.
+    """
+    if not tensors:
+        raise ValueError(f"{caller} needs at least one tensor: {caller}(loss)")
+    for position, tensor in enumerate(tensors):
+        if isinstance(tensor, (list, tuple)):
+            raise TypeError(
+                f"{caller} takes tensors one by one, got a {type(tensor).__name__}: "
+                f"write {caller}(*tensors)"
+            )
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{caller} needs tensors, got {type(tensor).__name__} as argument {position}: "
+                "a number has no graph (was it taken out with .item()?)"
+            )
+    return tensors  # type: ignore[return-value] # checked one by one
+
+
+def root_of(tensor: Tensor, caller: str) -> AutogradNode:
+    """The node that made `tensor`.
+
+    Raises:
+        ValueError: `tensor` has no graph; the message says why.
+    """
+    node = tensor.grad_fn
+    if node is not None:
+        return node
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        raise ValueError(
+            f"{caller} got a tensor of {tensor.dtype}, which has no graph: only floating-point "
+            "and complex results are differentiable"
+        )
+    if tensor.requires_grad:
+        raise ValueError(
+            f"{caller} got a leaf that requires grad: nothing has been computed from it yet. "
+            "Give the result of an operation on it, such as the loss"
+        )
+    raise ValueError(
+        f"{caller} got a tensor without a graph (requires_grad is False): none of its inputs "
+        "requires grad, or it was made under no_grad() or by detach()"
+    )
+
+
+def _names(params: Params | None) -> tuple[dict[int, str], dict[AutogradNode, str]]:
+    """Names by identity of the leaf, and by node for tensors that are none."""
+    if params is None:
+        return {}, {}
+    if isinstance(params, nn.Module):
+        # A shared parameter goes by its first name, as in named_parameters().
+        named: dict[str, Tensor] = {
+            **dict(params.named_buffers()),
+            **dict(params.named_parameters()),
+        }
+    elif isinstance(params, Mapping):
+        named = dict(params)
+        for name, tensor in named.items():
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"params[{name!r}] must be a tensor, got {type(tensor).__name__}")
+    else:
+        raise TypeError(
+            f"params must be a module or a mapping of names to tensors, got {type(params).__name__}"
+        )
+    leaves = {id(tensor): name for name, tensor in named.items() if tensor.grad_fn is None}
+    nodes = {tensor.grad_fn: name for name, tensor in named.items() if tensor.grad_fn is not None}
+    return leaves, nodes
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    """Spare the collector's passes over thousands of new small objects, none of them garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

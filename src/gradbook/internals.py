@@ -1,0 +1,373 @@
+"""The one place that touches private names of torch, and walks a backward graph.
+
+Two rules hold here. A walk is iterative and visits a node once, since a graph is a DAG and may be
+deep. And a walk leaves the graph safe to drop: once Python has seen the nodes of a chain, torch
+frees them recursively through Python, and a chain of more than about 20,000 nodes overflows the
+C stack. `walk` breaks that recursion (see `_Landing`).
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+Edges = tuple[tuple[Node | None, int], ...]
+
+_KEY = "gradbook"
+_LANDING_EVERY = 500  # nodes; each takes well under 1 kB of a stack of usually 8 MB
+
+
+class _Landing:
+    """Ends the recursion in which a long chain is freed.
+
+    It rests in the metadata of a node and holds that node's children. When the node is freed, the
+    children are still held; they are put into a queue, and whoever empties the queue frees them one
+    by one, from a shallow stack. Lifetimes do not change: the node holds its children anyway.
+    """
+
+    __slots__ = ("children",)
+
+    def __init__(self, children: list[Node]) -> None:
+        self.children = children
+
+    def __del__(self) -> None:
+        queue = _falling.queue
+        queue.extend(self.children)
+        self.children = []
+        if _falling.busy:
+            return
+        _falling.busy = True
+        try:
+            while queue:
+                queue.pop()
+        finally:
+            _falling.busy = False
+
+
+class _Falling(threading.local):
+    """Nodes about to be freed in this thread."""
+
+    def __init__(self) -> None:
+        self.queue: list[Node] = []
+        self.busy = False
+
+
+_falling = _Falling()
+
+
+def walk(roots: Iterable[Node]) -> dict[Node, Edges]:
+    """All nodes that `roots` reach, each once, with its edges.
+
+    A node comes after all nodes that point at it (Kahn's order). The graph can be dropped
+    afterwards, however long it is.
+
+    Args:
+        roots: nodes, as in ``tensor.grad_fn``.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> y = x * 2
+    >>> [node_name(node) for node in walk([(y * y).sum().grad_fn])]
+    ['SumBackward0', 'MulBackward0', 'MulBackward0', 'AccumulateGrad']
+    """
+    edges: dict[Node, Edges] = {}
+    waiting: dict[Node, int] = {}  # how many edges into a node are not yet passed
+    order: list[Node] = []
+    done = False
+    try:
+        ready = list(dict.fromkeys(roots))
+        stack = ready[:]
+        while stack:
+            node = stack.pop()
+            if node in edges:
+                continue
+            edges[node] = found = node.next_functions
+            for child, _ in found:
+                if child is not None:
+                    waiting[child] = waiting.get(child, 0) + 1
+                    if child not in edges:
+                        stack.append(child)
+        ready = [node for node in reversed(ready) if node not in waiting]
+        while ready:
+            node = ready.pop()
+            order.append(node)
+            for child, _ in edges[node]:
+                if child is not None:
+                    left = waiting[child] - 1
+                    waiting[child] = left
+                    if not left:
+                        ready.append(child)
+        done = True
+    finally:
+        if len(edges) > _LANDING_EVERY:
+            _make_safe_to_drop(order if done else list(edges), edges, every=1 if not done else None)
+    return {node: edges[node] for node in order}
+
+
+def _make_safe_to_drop(
+    order: list[Node], edges: dict[Node, Edges], every: int | None = None
+) -> None:
+    """Set a landing at least `every` nodes along each path; `order` as `walk` gives it."""
+    every = every or _LANDING_EVERY
+    stretch: dict[Node, int] = {}  # the longest path without a landing that ends at a node
+    for node in order:
+        length = stretch.get(node, 0) + 1
+        children = edges[node]
+        if length >= every:
+            length = 0
+            held = [child for child, _ in children if child is not None]
+            if held:
+                _metadata(node)[_KEY + ".landing"] = _Landing(held)
+        for child, _ in children:
+            if child is not None and length > stretch.get(child, 0):
+                stretch[child] = length
+
+
+class _Kind(NamedTuple):
+    """What all nodes of one class have in common; reading it off each would be slow."""
+
+    name: str | None
+    """None for a class that serves many operations, whose nodes tell their name themselves."""
+    is_leaf: bool
+    fields: tuple[tuple[str, str, str], ...]
+    """Saved tensors: name of the getter, of the raw getter, and the plain name."""
+
+
+_KINDS: dict[type, _Kind] = {}
+
+
+def _kind_of(node: Node) -> _Kind:
+    kind = type(node)
+    known = _KINDS.get(kind)
+    if known is None:
+        fields = tuple(
+            (name[4:], name, name[11:]) for name in dir(kind) if name.startswith("_raw_saved_")
+        )
+        shared = kind.__name__ in ("CppFunction", "Node")
+        known = _KINDS[kind] = _Kind(
+            None if shared else kind.__name__, kind.__name__ == "AccumulateGrad", fields
+        )
+    return known
+
+
+def node_name(node: Node) -> str:
+    """The name without a C++ namespace: torch has ``torch::autograd::AccumulateGrad``."""
+    return _kind_of(node).name or node.name().rpartition("::")[2]
+
+
+def leaf_of(node: Node) -> Tensor | None:
+    """The tensor that an AccumulateGrad node adds to; None for any other node."""
+    return cast("Any", node).variable if _kind_of(node).is_leaf else None
+
+
+def output_shape(node: Node) -> tuple[int, ...] | None:
+    """Shape of the (first) tensor that the operation made; None where there is none."""
+    try:
+        leaf = leaf_of(node)
+        if leaf is not None:
+            return leaf.shape
+        return cast("tuple[int, ...]", cast("Any", node)._input_metadata[0].shape)
+    except (AttributeError, IndexError, RuntimeError):  # no metadata, or a nested tensor
+        return None
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...] | None:
+    """The shape, or None where there is none (a nested tensor)."""
+    try:
+        return tensor.shape
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+class SavedField(NamedTuple):
+    """What a node holds of one tensor for its backward.
+
+    Attributes:
+        tensor: the tensor as stored; None if `released` or `packed`.
+        version: its version when it was saved; None if unknown.
+        edited: its version now, if that is another one.
+        packed: a saved-tensor hook (`torch.autograd.graph.saved_tensors_hooks`, checkpointing)
+            holds something else than a tensor; it is not unpacked here, since that runs code.
+        released: a backward pass freed it.
+    """
+
+    tensor: Tensor | None
+    version: int | None
+    edited: int | None
+    packed: bool
+    released: bool
+
+
+def saved_fields(node: Node) -> dict[str, SavedField]:
+    """The tensors that `node` saved, by the name that torch's formula gives them.
+
+    Nothing is unpacked: no hook runs, no checkpoint recomputes. A tensor that was not needed, and
+    so not saved, is left out.
+    """
+    fields: dict[str, SavedField] = {}
+    for getter, raw_name, name in _kind_of(node).fields:
+        try:
+            raw = getattr(node, raw_name)
+        except RuntimeError:  # a list of saved tensors raises once it is released
+            fields[name] = _RELEASED
+            continue
+        if isinstance(raw, tuple):
+            # A custom Function has `saved_tensors`, without the underscore.
+            getter = "saved_tensors" if getter == "_saved_tensors" else getter  # noqa: PLW2901
+            for number, one in enumerate(raw):
+                field = _field(node, getter, one)
+                if field is not None:
+                    fields[f"{name}[{number}]"] = field
+        else:
+            field = _field(node, getter, raw)
+            if field is not None:
+                fields[name] = field
+    return fields
+
+
+_RELEASED = SavedField(None, None, None, packed=False, released=True)
+
+
+def _field(node: Node, getter: str, raw: Any) -> SavedField | None:
+    data = raw.data
+    if not isinstance(data, Tensor):
+        if raw.unpack_hook is not None:
+            return SavedField(None, None, None, packed=True, released=False)
+        # Never saved, or released? Only torch's own getter tells; there is nothing to unpack.
+        try:
+            getattr(node, getter)
+        except RuntimeError:
+            return _RELEASED
+        return None
+    try:
+        now = data._version
+    except RuntimeError:  # an inference tensor has none
+        return SavedField(data, None, None, packed=False, released=False)
+    if now and raw.unpack_hook is None:  # version 0 cannot have been edited
+        try:
+            getattr(node, getter)
+        except RuntimeError as error:
+            expected = _expected_version(str(error))
+            if expected is not None and expected != now:
+                return SavedField(data, expected, now, packed=False, released=False)
+    return SavedField(data, now, None, packed=False, released=False)
+
+
+def _expected_version(message: str) -> int | None:
+    """The number in torch's ``...; expected version 3 instead``."""
+    _, found, rest = message.partition("expected version ")
+    digits = rest.split(" ", 1)[0]
+    return int(digits) if found and digits.isdigit() else None
+
+
+def saved_scalars(node: Node) -> dict[str, Any]:
+    """The plain numbers that `node` keeps for its formula: an exponent, a dimension, sizes."""
+    found = {}
+    for name in dir(type(node)):
+        if name.startswith("_saved_") and not hasattr(type(node), "_raw" + name):
+            try:
+                found[name[7:]] = getattr(node, name)
+            except RuntimeError:
+                continue
+    return found
+
+
+# A saved tensor as plain values: shape, dtype, bytes of its storage, version when saved, version
+# now if that is another, packed, released.
+SavedValues = tuple[
+    tuple[int, ...] | None, torch.dtype | None, int, int | None, int | None, bool, bool
+]
+_PLAIN = (Tensor, torch.nn.Parameter)
+Facts = tuple[str, tuple[int, ...] | None, tuple[tuple[str, SavedValues], ...]]
+
+
+def read(node: Node, storages: dict[Any, int]) -> Facts:
+    """Name, shape and saved tensors of a node, as values that hold no tensor.
+
+    This is what reading a graph costs, so the usual case is written out here, without calls.
+
+    Args:
+        node: any node.
+        storages: gets an entry for each storage that the node keeps alive: its bytes.
+    """
+    kind = _KINDS.get(type(node)) or _kind_of(node)
+    saved: tuple[tuple[str, SavedValues], ...] = ()
+    for getter, raw_name, name in kind.fields:
+        try:
+            raw = getattr(node, raw_name)
+            data = raw.data
+            if data is None and raw.unpack_hook is None and getattr(node, getter) is None:
+                continue  # it was not needed, so not saved
+            storage = data.untyped_storage()
+            pointer = storage.data_ptr()
+            usual = pointer and data._version == 0 and type(data) in _PLAIN
+        except (AttributeError, NotImplementedError, RuntimeError):
+            usual = False
+        if not usual:
+            return kind.name or node_name(node), output_shape(node), _saved_values(node, storages)
+        nbytes = storage.nbytes()
+        storages[pointer] = nbytes
+        saved += ((name, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
+    try:
+        shape = cast("Any", node)._input_metadata[0].shape
+    except (AttributeError, IndexError, RuntimeError):
+        shape = output_shape(node)
+    return kind.name or node_name(node), shape, saved
+
+
+def _saved_values(node: Node, storages: dict[Any, int]) -> tuple[tuple[str, SavedValues], ...]:
+    found: list[tuple[str, SavedValues]] = []
+    for name, one in saved_fields(node).items():
+        tensor = one.tensor
+        if tensor is None:
+            found.append((name, (None, None, 0, None, None, one.packed, one.released)))
+            continue
+        key, nbytes = storage_of(tensor)
+        storages[key] = nbytes
+        values = (shape_of(tensor), tensor.dtype, nbytes, one.version, one.edited, False, False)
+        found.append((name, values))
+    return tuple(found)
+
+
+def storage_of(tensor: Tensor) -> tuple[Any, int]:
+    """A key that tensors in the same memory share, and the bytes of that memory."""
+    try:
+        storage = tensor.untyped_storage()
+        # On the meta device there is no address; the storage object has one.
+        return storage.data_ptr() or storage._cdata, storage.nbytes()
+    except (NotImplementedError, RuntimeError):  # sparse, meta and wrapper tensors
+        try:
+            return id(tensor), tensor.numel() * tensor.element_size()
+        except (NotImplementedError, RuntimeError):
+            return id(tensor), 0
+
+
+def sequence_number() -> int:
+    """The number that the next node recorded in this thread will get."""
+    return int(torch.autograd._get_sequence_nr())  # type: ignore[attr-defined] # no public way
+
+
+def node_number(node: Node) -> int:
+    """The number of `node` in the order of recording; AccumulateGrad has the largest."""
+    return int(cast("Any", node)._sequence_nr())
+
+
+_lines_exist = False
+
+
+def set_line(node: Node, line: object) -> None:
+    """Remember on `node` which source line made it."""
+    global _lines_exist  # noqa: PLW0603 -- spares the look into each node where there are none
+    _lines_exist = True
+    _metadata(node)[_KEY + ".line"] = line
+
+
+def line_of(node: Node) -> object | None:
+    """What `set_line` left, or None."""
+    return _metadata(node).get(_KEY + ".line") if _lines_exist else None
+
+
+def _metadata(node: Node) -> dict[Any, Any]:
+    return cast("dict[Any, Any]", node.metadata)

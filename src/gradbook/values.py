@@ -1,0 +1,105 @@
+"""Gradients as plain numbers: small ones whole, large ones summarised."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SMALL = 24
+"""A tensor with at most so many elements is kept whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The numbers of a tensor at one moment; no tensor is kept.
+
+    Attributes:
+        shape: its shape.
+        dtype: its dtype, as ``"float32"``.
+        numbers: its elements, nested as its shape, if it is small (at most 24); else None.
+        norm: the Euclidean norm over all elements; None if it has no numbers to take it of.
+        min: the smallest element; None for complex and empty tensors.
+        max: the largest element.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    numbers: Any
+    norm: float | None
+    min: float | None
+    max: float | None
+
+    def __str__(self) -> str:
+        """The numbers with four digits, or the summary."""
+        if self.numbers is not None:
+            return format_numbers(self.numbers)
+        parts = [f"{self.dtype} {shape_text(self.shape)}"]
+        if self.norm is not None:
+            parts.append(f"norm {number_text(self.norm)}")
+        if self.min is not None and self.max is not None:
+            parts.append(f"from {number_text(self.min)} to {number_text(self.max)}")
+        return ", ".join(parts)
+
+
+def value_of(tensor: Tensor) -> Value:
+    """Read a tensor of any kind; nothing is kept of it.
+
+    >>> print(value_of(torch.tensor([1.0, 2 / 3])))
+    [1, 0.6667]
+    >>> print(value_of(torch.ones(10, 10)))
+    float32 (10, 10), norm 10, from 1 to 1
+    """
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    with torch.no_grad():
+        try:
+            shape = tuple(int(size) for size in tensor.shape)
+            plain = tensor.detach()
+            if plain.layout is not torch.strided:
+                # What a sparse gradient does not store is zero.
+                if math.prod(shape) <= SMALL:
+                    plain = plain.to_dense()
+                elif plain.layout is torch.sparse_coo:
+                    plain = plain.coalesce().values()
+            whole = plain.tolist() if math.prod(shape) <= SMALL else None
+            norm = float(torch.linalg.vector_norm(_wide(plain))) if plain.numel() else None
+            low = high = None
+            if plain.numel() and not plain.is_complex():
+                low, high = float(plain.min()), float(plain.max())
+        except (RuntimeError, NotImplementedError, TypeError):  # meta, nested, wrappers
+            return Value((), dtype, None, None, None, None)
+    return Value(shape, dtype, whole, norm, low, high)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In a precision in which a norm does not overflow."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def number_text(number: complex) -> str:
+    """Four significant digits, without a trailing ``.0``.
+
+    >>> number_text(2.0), number_text(2 / 3), number_text(1e-9)
+    ('2', '0.6667', '1e-09')
+    """
+    if isinstance(number, complex):
+        sign = "-" if number.imag < 0 or str(number.imag).startswith("-") else "+"
+        return f"{number_text(number.real)} {sign} {number_text(abs(number.imag))}i"
+    return f"{number:.4g}"
+
+
+def format_numbers(numbers: Any) -> str:
+    """Nested lists of numbers as text.
+
+    >>> format_numbers([[1.0, 0.5]])
+    '[[1, 0.5]]'
+    """
+    if isinstance(numbers, (list, tuple)):
+        return "[" + ", ".join(format_numbers(one) for one in numbers) + "]"
+    return number_text(numbers)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """``(3,)`` as Python writes it; a number has ``()``."""
+    return str(tuple(shape))
