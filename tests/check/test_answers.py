@@ -1,0 +1,184 @@
+"""Tests of how answers to exercises are read and judged."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradbook.check import WrongAnswer
+from gradbook.check.answers import answer_function, judge_numbers, judge_word, unanswered
+
+
+def judge(answer, expected=(1.0, -2.0, 3.0), **keywords):
+    judge_numbers(answer, torch.tensor(expected), right="So it is.", **keywords)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [1, -2, 3],
+        (1.0, -2.0, 3.0),
+        np.array([1, -2, 3]),
+        torch.tensor([1, -2, 3]),
+        torch.tensor([1.0, -2.0, 3.0], requires_grad=True),
+        [torch.tensor(1.0), torch.tensor(-2.0, requires_grad=True), 3],
+        torch.tensor([1.0, -2.0, 3.0], dtype=torch.float16),
+        [1.0004, -2.0, 3.0],
+    ],
+)
+def test_a_right_answer_is_accepted_in_each_form(answer, capsys):
+    """List, tuple, array, tensor of any dtype, with or without a gradient, rounded a little."""
+    judge(answer)
+    assert capsys.readouterr().out == "Right. So it is.\n"
+
+
+@pytest.mark.parametrize("answer", [2, 2.0, np.float32(2), torch.tensor(2.0), torch.tensor([[2]]), [2]])
+def test_one_number_is_accepted_in_each_form(answer, capsys):
+    """A number may come as a tensor with one element of any shape."""
+    judge_numbers(answer, 2.0, right="")
+    assert capsys.readouterr().out == "Right.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([-1, 2, -3], "wrong sign"),
+        ([2, -4, 6], "2 times too large"),
+        ([0.5, -1, 1.5], "2 times too small"),
+        ([1, -2], "has 2 numbers, the right one has 3"),
+        (7.0, "has 1 number, the right one has 3"),
+        ([1, -2, float("nan")], "contains nan"),
+        ([1, -2, 4], r"1 of 3 numbers are wrong; the first is number 2 .*too large"),
+        ([0, -3, 3], r"2 of 3 numbers are wrong; the first is number 0 .*too small"),
+    ],
+)
+def test_a_wrong_answer_is_told_what_is_wrong(answer, message):
+    """The message says how it differs, and does not give the answer away."""
+    with pytest.raises(WrongAnswer, match=message):
+        judge(answer)
+
+
+@pytest.mark.parametrize(("answer", "message"), [(3.5, "too large"), (-5.0, "too small")])
+def test_a_wrong_number_is_told_its_side(answer, message):
+    """One number is too large or too small."""
+    with pytest.raises(WrongAnswer, match=message):
+        judge_numbers(answer, torch.tensor(0.0), right="")
+
+
+def test_a_known_mistake_has_its_own_message():
+    """It comes before the general ones."""
+    with pytest.raises(WrongAnswer, match=r"^You forgot to clear\.$"):
+        judge([2, -4, 6], mistakes={"You forgot to clear.": torch.tensor([2.0, -4.0, 6.0])})
+
+
+def test_a_matrix_must_have_its_shape():
+    """The numbers in another arrangement are not the answer; a flat list of one row is fine."""
+    with pytest.raises(WrongAnswer, match=r"shape \(3, 2\), the right one \(2, 3\)"):
+        judge(torch.arange(6.0).reshape(3, 2), expected=[[0.0, 1, 2], [3, 4, 5]])
+
+
+@pytest.mark.parametrize(
+    "answer", ["2", b"2", None, True, print, {"a": 1}, object(), [1, "x", 3], [[1], [1, 2]]]
+)
+def test_something_without_numbers_is_a_type_error(answer):
+    """The message shows what came."""
+    with pytest.raises(TypeError, match="expected a number, a list or a tensor, got"):
+        judge(answer)
+
+
+def test_none_is_asked_about_backward():
+    """The usual cause of a gradient that is None."""
+    with pytest.raises(TypeError, match=r"None \(was backward\(\) called\?\)"):
+        judge(torch.ones(3, requires_grad=True).grad)
+
+
+def test_complex_numbers_are_refused():
+    """No exercise has a complex answer."""
+    with pytest.raises(TypeError, match="real numbers"):
+        judge(torch.ones(3, dtype=torch.cfloat))
+
+
+def test_no_answer_yet_is_no_error(capsys):
+    """The exercise as it stands on the page runs."""
+    judge(...)
+    judge_word(..., "a", right="", options=("a", "b"))
+    assert answer_function(..., "(x)") is None
+    assert unanswered(...)
+    assert not unanswered(None)
+    assert capsys.readouterr().out.count("No answer yet") == 4
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=1, max_size=5),
+    st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=1, max_size=5),
+    st.sampled_from([1e-3, 1e-9, 1e-12]),
+)
+def test_every_pair_of_lists_is_judged(answer, expected, tolerance):
+    """Right or a WrongAnswer with a message, never another error."""
+    wanted = torch.tensor(expected, dtype=torch.float64)
+    try:
+        judge_numbers(answer, wanted, right="", tolerance=tolerance)
+    except WrongAnswer as wrong:
+        assert str(wrong)
+    else:
+        given_ = torch.tensor(answer, dtype=torch.float64)
+        assert torch.allclose(given_, wanted, rtol=2 * tolerance, atol=2e-3 * tolerance)
+
+
+def word(answer):
+    judge_word(
+        answer,
+        "view",
+        right="It shares memory.",
+        options=("view", "copy", "error"),
+        mistakes={"copy": "Look at data_ptr()."},
+    )
+
+
+@pytest.mark.parametrize("answer", ["view", " View ", "'view'"])
+def test_a_word_is_accepted_without_regard_to_its_form(answer, capsys):
+    """Case, blanks and quotes do not matter."""
+    word(answer)
+    assert capsys.readouterr().out == "Right. It shares memory.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [("copy", "Look at data_ptr"), ("error", "is not it"), ("tree", "is not one of 'view'")],
+)
+def test_a_wrong_word_is_told_why(answer, message):
+    """A known mistake, another option, and no option at all."""
+    with pytest.raises(WrongAnswer, match=message):
+        word(answer)
+
+
+def test_yes_and_no_may_be_booleans(capsys):
+    """True is yes."""
+    judge_word(True, "yes", right="", options=("yes", "no"))
+    assert capsys.readouterr().out == "Right.\n"
+    with pytest.raises(WrongAnswer):
+        judge_word(False, "yes", right="", options=("yes", "no"))
+
+
+def test_a_word_must_be_a_string():
+    """A number is no word."""
+    with pytest.raises(TypeError, match="expected one of 'view', 'copy', 'error', got int"):
+        word(3)
+
+
+def test_a_function_is_returned_and_its_result_is_refused():
+    """Learners call it by mistake: the message says to give its name."""
+    assert answer_function(print, "(x)") is print
+    with pytest.raises(TypeError, match="without calling it"):
+        answer_function(3.0, "(x)")
+
+
+def test_a_notebook_shows_the_message_alone():
+    """IPython prints what _render_traceback_ returns: a learner needs no stack."""
+    try:
+        judge([0, 0, 0])
+    except WrongAnswer as wrong:
+        (line,) = wrong._render_traceback_()
+        assert line.startswith("Not yet. ")
+        assert str(wrong) in line

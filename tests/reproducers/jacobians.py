@@ -1,0 +1,148 @@
+"""Messages of torch.autograd.functional and of forward-mode AD."""
+
+import torch
+import torch.nn.functional as F
+from torch.autograd import forward_ad
+from torch.autograd.functional import hessian, jacobian, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def e130_dual_tensor_without_level():
+    """Dual tensors live inside a level."""
+    forward_ad.make_dual(torch.ones(3), torch.ones(3))
+
+
+def cure_e130():
+    """Open one."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(3), torch.ones(3))
+        assert forward_ad.unpack_dual(dual * 2).tangent.tolist() == [2, 2, 2]
+
+
+def e133_nested_levels():
+    """There is one level only."""
+    with forward_ad.dual_level(), forward_ad.dual_level():
+        pass
+
+
+def cure_e133():
+    """torch.func.jvp() nests."""
+
+    def slope(x):
+        return torch.func.jvp(torch.sin, (x,), (torch.ones(()),))[1]
+
+    _, second = torch.func.jvp(slope, (torch.ones(()),), (torch.ones(()),))
+    assert second.allclose(-torch.ones(()).sin())
+
+
+def e133b_level_left_in_the_wrong_order():
+    """A level is left that is not the last one entered."""
+    with forward_ad.dual_level():
+        forward_ad.exit_dual_level(level=1)
+
+
+def cure_e133b():
+    """`with` leaves in the right order."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(3), torch.ones(3))
+        assert forward_ad.unpack_dual(dual).tangent is not None
+
+
+def e134_dual_of_a_dual():
+    """The tensor has a tangent already."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(3), torch.ones(3))
+        forward_ad.make_dual(dual, torch.ones(3))
+
+
+def cure_e134():
+    """Take the primal part."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(3), torch.ones(3))
+        again = forward_ad.make_dual(forward_ad.unpack_dual(dual).primal, torch.zeros(3))
+        assert forward_ad.unpack_dual(again).tangent.tolist() == [0, 0, 0]
+
+
+def e135b_hessian_through_fused_attention():
+    """torch.func.hessian() runs forward mode over reverse mode."""
+
+    def loss(query):
+        return F.scaled_dot_product_attention(query, query, query).sum()
+
+    torch.func.hessian(loss)(torch.randn(1, 1, 4, 8))
+
+
+def cure_e135b():
+    """Choose the implementation that is made of ordinary operations."""
+
+    def loss(query):
+        return F.scaled_dot_product_attention(query, query, query).sum()
+
+    query = torch.randn(1, 1, 2, 2)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert torch.func.hessian(loss)(query).shape == (*query.shape, *query.shape)
+
+
+def e135c_out_argument():
+    """out= has no forward-mode rule."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(3), torch.ones(3))
+        torch.mul(dual, 2, out=torch.empty(3))
+
+
+def cure_e135c():
+    """Let the operation make its result."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(3), torch.ones(3))
+        assert forward_ad.unpack_dual(torch.mul(dual, 2)).tangent.tolist() == [2, 2, 2]
+
+
+def e141_hessian_of_a_vector():
+    """A Hessian belongs to a function that returns one number."""
+    hessian(lambda x: x * x, torch.ones(3))
+
+
+def cure_e141():
+    """Return one number."""
+    assert hessian(lambda x: (x * x).sum(), torch.ones(3)).equal(2 * torch.eye(3))
+
+
+def e142_strict_and_cut():
+    """The function cuts its graph."""
+    jacobian(lambda x: (x * x).detach(), torch.ones(3), strict=True)
+
+
+def cure_e142():
+    """Without detach()."""
+    assert jacobian(lambda x: x * x, torch.ones(3), strict=True).equal(2 * torch.eye(3))
+
+
+def e142b_strict_and_linear():
+    """The second derivative of a linear function depends on nothing."""
+    hessian(lambda x: x.sum(), torch.ones(3), strict=True)
+
+
+def cure_e142b():
+    """Accept zeros."""
+    assert hessian(lambda x: x.sum(), torch.ones(3)).equal(torch.zeros(3, 3))
+
+
+def e142c_strict_and_vectorized():
+    """These two options exclude each other."""
+    jacobian(lambda x: x * x, torch.ones(3), strict=True, vectorize=True)
+
+
+def cure_e142c():
+    """Choose one."""
+    assert jacobian(lambda x: x * x, torch.ones(3), vectorize=True).equal(2 * torch.eye(3))
+
+
+def e143_vjp_without_v():
+    """v can be left out for one number only."""
+    vjp(lambda x: x * x, torch.ones(3))
+
+
+def cure_e143():
+    """Give v, in the shape of the output."""
+    _, product = vjp(lambda x: x * x, torch.ones(3), v=torch.ones(3))
+    assert product.tolist() == [2, 2, 2]

@@ -1,0 +1,244 @@
+"""Messages of modules, parameters, optimizers and schedulers."""
+
+import pickle
+
+import torch
+from torch import nn
+
+
+def e24_tensor_over_a_parameter():
+    """A plain tensor is assigned where a parameter was."""
+    model = nn.Linear(3, 1)
+    model.weight = torch.zeros(1, 3)
+
+
+def cure_e24():
+    """Copy the values."""
+    model = nn.Linear(3, 1)
+    with torch.no_grad():
+        model.weight.copy_(torch.zeros(1, 3))
+    assert model.weight.tolist() == [[0, 0, 0]]
+
+
+def e24b_result_registered_as_a_parameter():
+    """A result of a computation cannot be a parameter."""
+    model = nn.Module()
+    weight = torch.ones(3, requires_grad=True)
+    model.register_parameter("w", weight * 2)
+
+
+class Doubled(nn.Module):
+    """Computes what depends on its parameter at every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        """Use twice the weight."""
+        return x * (self.weight * 2)
+
+
+def cure_e24b():
+    """Register what is trained, compute the rest in forward()."""
+    model = Doubled()
+    model(torch.ones(3)).sum().backward()
+    assert model.weight.grad.tolist() == [2, 2, 2]
+
+
+class Hasty(nn.Module):
+    """Forgets super().__init__()."""
+
+    def __init__(self):
+        self.weight = nn.Parameter(torch.ones(3))
+
+
+def e24c_parameter_before_init():
+    """The module has no place for parameters yet."""
+    Hasty()
+
+
+def cure_e24c():
+    """Call super().__init__() first."""
+    assert len(list(Doubled().parameters())) == 1
+
+
+def e25_result_given_to_the_optimizer():
+    """The product is a result; the leaf has no name any more."""
+    weight = torch.randn(3, requires_grad=True) * 0.1
+    torch.optim.SGD([weight], lr=0.1)
+
+
+def cure_e25():
+    """Ask for gradients at the end."""
+    weight = (torch.randn(3) * 0.1).requires_grad_()
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    assert optimizer.param_groups[0]["params"][0] is weight
+
+
+class Hidden(nn.Module):
+    """Keeps its layers in a Python list."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Linear(3, 3), nn.Linear(3, 1)]
+
+
+def e190_no_parameters():
+    """The module does not see what is in a Python list."""
+    model = Hidden()
+    torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def cure_e190():
+    """nn.ModuleList registers its elements."""
+    model = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 1)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert len(optimizer.param_groups[0]["params"]) == 4
+
+
+def e191_bare_tensor():
+    """The optimizer takes a list."""
+    weight = torch.ones(3, requires_grad=True)
+    torch.optim.SGD(weight, lr=0.1)
+
+
+def cure_e191():
+    """Give it one."""
+    weight = torch.ones(3, requires_grad=True)
+    assert torch.optim.SGD([weight], lr=0.1)
+
+
+def e192_parameter_in_two_groups():
+    """The bias is in both groups."""
+    model = nn.Linear(3, 1)
+    torch.optim.SGD([{"params": model.parameters()}, {"params": [model.bias]}], lr=0.1)
+
+
+def cure_e192():
+    """Every parameter in one group."""
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD([{"params": [model.weight]}, {"params": [model.bias]}], lr=0.1)
+    assert len(optimizer.param_groups) == 2
+
+
+def e194_sparse_adam_with_dense_gradients():
+    """SparseAdam is for embeddings with sparse=True."""
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    model(torch.ones(3)).sum().backward()
+    optimizer.step()
+
+
+def cure_e194():
+    """Sparse gradients."""
+    embedding = nn.Embedding(4, 3, sparse=True)
+    optimizer = torch.optim.SparseAdam(embedding.parameters(), lr=0.1)
+    embedding(torch.tensor([1])).sum().backward()
+    optimizer.step()
+    assert embedding.weight.grad.is_sparse
+
+
+def e195_state_of_another_model():
+    """The state was saved for more parameters."""
+    before = torch.optim.SGD(nn.Linear(3, 1).parameters(), lr=0.1)
+    after = torch.optim.SGD([torch.ones(3, requires_grad=True)], lr=0.1)
+    after.load_state_dict(before.state_dict())
+
+
+def cure_e195():
+    """The same parameters in the same order."""
+    before = torch.optim.SGD(nn.Linear(3, 1).parameters(), lr=0.5)
+    after = torch.optim.SGD(nn.Linear(3, 1).parameters(), lr=0.1)
+    after.load_state_dict(before.state_dict())
+    assert after.param_groups[0]["lr"] == 0.5
+
+
+def e197_norm_is_not_finite():
+    """One gradient is nan, and that was to be an error."""
+    weight = torch.ones(3, requires_grad=True)
+    (weight * float("nan")).sum().backward()
+    nn.utils.clip_grad_norm_([weight], max_norm=1.0, error_if_nonfinite=True)
+
+
+def cure_e197():
+    """Skip the step."""
+    weight = torch.ones(3, requires_grad=True)
+    (weight * float("nan")).sum().backward()
+    norm = nn.utils.clip_grad_norm_([weight], max_norm=1.0)
+    if not norm.isfinite():
+        weight.grad = None
+    assert weight.grad is None
+
+
+def w52_scheduler_before_optimizer():
+    """The first learning rate is skipped."""
+    optimizer = torch.optim.SGD([torch.ones(3, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1)
+    scheduler.step()
+
+
+def cure_w52():
+    """The optimizer first."""
+    optimizer = torch.optim.SGD([torch.ones(3, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    optimizer.step()
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.05]
+
+
+def e205_module_among_the_parameters():
+    """A list of modules is not a list of parameters."""
+    torch.optim.SGD([nn.Linear(3, 1)], lr=0.1)
+
+
+def cure_e205():
+    """Ask the modules for their parameters."""
+    layers = nn.ModuleList([nn.Linear(3, 1)])
+    assert torch.optim.SGD(layers.parameters(), lr=0.1)
+
+
+def e208_pickle_a_parametrized_module():
+    """A parametrized module has a class made on the fly."""
+    model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 1))
+    pickle.dumps(model)
+
+
+def cure_e208():
+    """Save its state."""
+    model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 1))
+    state = pickle.loads(pickle.dumps(model.state_dict()))
+    model.load_state_dict(state)
+    assert len(state) == 3
+
+
+def e209_converted_after_the_first_step():
+    """The averages inside Adam keep the old dtype."""
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.ones(3)).sum().backward()
+    optimizer.step()
+    model.double()
+    optimizer.zero_grad()
+    model(torch.ones(3, dtype=torch.float64)).sum().backward()
+    optimizer.step()
+
+
+def cure_e209():
+    """Convert first, then build the optimizer."""
+    model = nn.Linear(3, 1).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.ones(3, dtype=torch.float64)).sum().backward()
+    optimizer.step()
+    assert optimizer.state[model.weight]["exp_avg"].dtype == torch.float64
+
+
+def w54_old_weight_norm():
+    """The old weight_norm keeps a result as an attribute of the module."""
+    nn.utils.weight_norm(nn.Linear(3, 1))
+
+
+def cure_w54():
+    """The new one."""
+    model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 1))
+    assert nn.utils.parametrize.is_parametrized(model, "weight")

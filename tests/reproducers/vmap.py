@@ -1,0 +1,131 @@
+"""Messages of torch.func.vmap()."""
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+
+def e147_item_inside_vmap():
+    """One Python number cannot stand for a whole batch."""
+    vmap(lambda x: x * x.sum().item())(torch.ones(2, 3))
+
+
+def cure_e147():
+    """Stay with tensors."""
+    assert vmap(lambda x: x * x.sum())(torch.ones(2, 3)).tolist() == [[3, 3, 3], [3, 3, 3]]
+
+
+def e148_if_inside_vmap():
+    """A Python `if` cannot go two ways at once."""
+    vmap(lambda x: x if x.sum() > 0 else -x)(torch.ones(2, 3))
+
+
+def cure_e148():
+    """torch.where() can."""
+    assert vmap(lambda x: torch.where(x.sum() > 0, x, -x))(torch.ones(2, 3)).sum() == 6
+
+
+def e149_write_into_an_unbatched_tensor():
+    """The buffer exists once, the values exist for each row."""
+
+    def row(x):
+        total = torch.zeros(3)
+        total.copy_(x)
+        return total
+
+    vmap(row)(torch.ones(2, 3))
+
+
+def cure_e149():
+    """Make the buffer from the row."""
+
+    def row(x):
+        total = torch.zeros_like(x)
+        total.copy_(x)
+        return total
+
+    assert vmap(row)(torch.ones(2, 3)).sum() == 6
+
+
+def e150_random_numbers_inside_vmap():
+    """The same numbers for each row, or different ones?"""
+    vmap(lambda x: x + torch.randn(3))(torch.ones(2, 3))
+
+
+def cure_e150():
+    """Say which."""
+    same = vmap(lambda x: x + torch.randn(3), randomness="same")(torch.ones(2, 3))
+    assert same[0].equal(same[1])
+
+
+def e151_boolean_mask_inside_vmap():
+    """Each row would get a result of its own size."""
+    vmap(lambda x: x[x > 0].sum())(torch.ones(2, 3))
+
+
+def cure_e151():
+    """Replace what is masked by zeros."""
+    assert vmap(lambda x: torch.where(x > 0, x, 0).sum())(torch.ones(2, 3)).tolist() == [3, 3]
+
+
+def e156_batch_norm_inside_vmap():
+    """The running statistics exist once, the batches exist for each row."""
+    model = nn.BatchNorm1d(3)
+    vmap(model)(torch.randn(4, 2, 3))
+
+
+def cure_e156():
+    """A normalisation without running statistics."""
+    model = nn.GroupNorm(1, 3)
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters, x):
+        return functional_call(model, parameters, (x.unsqueeze(0),)).sum()
+
+    gradients = vmap(grad(loss), in_dims=(None, 0))(parameters, torch.randn(4, 3))
+    assert gradients["weight"].shape == (4, 3)
+
+
+def e161_function_returns_a_number():
+    """vmap stacks tensors."""
+    vmap(lambda x: 1.0)(torch.ones(2, 3))
+
+
+def cure_e161():
+    """Return a tensor."""
+    assert vmap(lambda x: torch.tensor(1.0))(torch.ones(2, 3)).tolist() == [1, 1]
+
+
+def e152b_number_among_the_inputs():
+    """By default every argument is split."""
+    vmap(lambda x, k: x * k)(torch.ones(2, 3), 2.0)
+
+
+def cure_e152b():
+    """None: this one is not split."""
+    assert vmap(lambda x, k: x * k, in_dims=(0, None))(torch.ones(2, 3), 2.0).sum() == 12
+
+
+def e161b_no_input():
+    """There is nothing to split."""
+    vmap(lambda: torch.ones(3))()
+
+
+def cure_e161b():
+    """Give it the batch."""
+    assert vmap(lambda x: x * 2)(torch.ones(2, 3)).shape == (2, 3)
+
+
+def w21_operation_without_batching_rule():
+    """The operation runs row by row."""
+    vmap(lambda x: torch.renorm(x, 2, 0, 1.0))(torch.ones(2, 3, 3))
+
+
+def cure_w21():
+    """Write it with operations that have a rule."""
+
+    def row(x):
+        norm = x.norm(dim=1, keepdim=True)
+        return x / norm.clamp(min=1.0)
+
+    assert vmap(row)(torch.ones(2, 3, 3)).norm(dim=-1).allclose(torch.ones(2, 3))

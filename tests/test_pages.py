@@ -1,0 +1,106 @@
+"""Tests of the pages' form; that every cell runs and holds is tested in docs/ itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+from myst_nb.core.read import read_myst_markdown_notebook
+from myst_parser.config.main import MdParserConfig
+from sybil import Sybil
+from sybil.parsers.myst import CodeBlockParser
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+LEARN = sorted((DOCS / "learn").glob("*.md"))
+ids = [str(path.relative_to(DOCS)) for path in PAGES]
+
+pages = pytest.mark.parametrize("page", PAGES, ids=ids)
+learn = pytest.mark.parametrize("page", LEARN, ids=[path.stem for path in LEARN])
+
+
+def cells(page: Path) -> list[tuple[str, list[str]]]:
+    """Source and tags of each code cell, as MyST-NB reads them."""
+    notebook = read_myst_markdown_notebook(page.read_text("utf-8"), MdParserConfig())
+    return [
+        (cell.source, cell.metadata.get("tags", []))
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+@pages
+def test_every_cell_is_a_test(page):
+    """What MyST-NB executes is what pytest runs: no cell is passed over."""
+    parser = CodeBlockParser(language="python", evaluator=print)
+    document = Sybil([parser], patterns=["*.md"]).parse(page)
+    tested = [str(example.parsed).strip() for example in document.examples()]
+    # Python blocks that are only shown are tests too.
+    assert [source for source, _ in cells(page) if source.strip() not in tested] == []
+    assert len(tested) >= len(cells(page))
+
+
+@pages
+def test_no_output_is_stored_and_no_failure_tolerated(page):
+    """Outputs are computed by the build; a raises-exception tag passes when nothing is raised."""
+    text = page.read_text("utf-8")
+    assert "raises-exception" not in text
+    assert "skip-execution" not in text
+    for fence in re.findall(r"^```(\S*)", text, flags=re.MULTILINE):
+        assert fence not in ("pycon", "ipython", "text", "output"), "a pasted output?"
+
+
+@pages
+def test_every_page_describes_itself(page):
+    """Search engines and link previews show the description."""
+    found = re.search(r'description: "(.+)"', page.read_text("utf-8"))
+    assert found
+    assert 40 <= len(found[1]) <= 160
+
+
+@pages
+def test_a_cell_that_prints_also_asserts(page):
+    """Each printed number is claimed, so that another torch cannot change it silently."""
+    claims = re.compile(r"\bassert\b|assert_close|assert_allclose|\bcheck\.|expect_error|testing\.")
+    bare = [
+        source
+        for source, tags in cells(page)
+        if "print(" in source and not claims.search(source) and "\n    print" not in source
+    ]
+    assert not bare, f"prints without a claim:\n{bare[0]}"
+
+
+@pages
+def test_code_fits_on_a_page(page):
+    """Lines of code have at most 88 characters."""
+    long = [line for source, _ in cells(page) for line in source.splitlines() if len(line) > 88]
+    assert not long
+
+
+@learn
+def test_a_learn_page_has_its_parts(page):
+    """What it gives, what it needs, exercises, what goes wrong, the page in a breath."""
+    text = page.read_text("utf-8")
+    assert "After this page you can" in text
+    assert "**You need**" in text
+    titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert titles[-3:] == ["Try it", "What goes wrong here", "In one breath"]
+    assert re.search(r"^Back to .*\. On to ", text, flags=re.MULTILINE) or page.stem in LAST
+    assert "expect_error(" in text
+
+
+LAST = {"linear-regression"}
+
+
+@learn
+def test_an_exercise_can_be_tried_and_has_a_solution(page):
+    """Each has a check that runs without an answer, and a folded solution that passes it."""
+    text = page.read_text("utf-8")
+    exercises = len(re.findall(r"^:class: exercise$", text, flags=re.MULTILINE))
+    assert exercises >= 2
+    folded = [source for source, tags in cells(page) if "hide-cell" in tags]
+    solutions = [source for source in folded if "check." in source]
+    assert len(solutions) >= exercises
+    module = page.stem.replace("-", "_")
+    tried = re.findall(rf"check\.{module}\.(\w+)", text)
+    solved = re.findall(rf"check\.{module}\.(\w+)", "\n".join(solutions))
+    assert set(tried) == set(solved)
