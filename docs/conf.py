@@ -19,8 +19,10 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx_copybutton",
-    "sphinxcontrib.katex",
+    "accessible",
+    "mathematics",
     "notebooks",
+    "players",
 ]
 exclude_patterns = ["_build", "conftest.py"]
 nitpicky = True
@@ -43,9 +45,6 @@ nb_render_markdown_format = "myst"  # tables that cells make; CommonMark has non
 nb_ipywidgets_js = {}  # the default loads scripts from another host
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
-
-# Mathematics: the extension ships the script, _static/katex the style and the fonts.
-katex_css_path = "katex/katex.min.css"
 
 # Copy buttons stand on code, not on its output.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -1,9 +1,7 @@
 """Every cell of every page is a test: one namespace a page, failures at their page and line."""
 
 import linecache
-from pathlib import Path
 
-import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.myst import CodeBlockParser

@@ -22,9 +22,7 @@ BINARY = {
 }
 
 steps = st.lists(
-    st.tuples(
-        st.sampled_from([*UNARY, *BINARY]), st.integers(0, 30), st.integers(0, 30)
-    ),
+    st.tuples(st.sampled_from([*UNARY, *BINARY]), st.integers(0, 30), st.integers(0, 30)),
     min_size=1,
     max_size=12,
 )

@@ -9,6 +9,7 @@ from gradbook import compare_gradients
 
 
 def f64(*values: float) -> torch.Tensor:
+    """A float64 vector."""
     return torch.tensor(values, dtype=torch.float64)
 
 

@@ -13,7 +13,7 @@ def test_shapes_are_columns():
 
 
 def test_without_noise_the_points_lie_on_the_line():
-    """y is slope * x + intercept."""
+    """Y is slope * x + intercept."""
     x, y = data.line(20, slope=-3.0, intercept=0.5, noise=0.0, dtype=torch.float64)
     torch.testing.assert_close(y, -3.0 * x + 0.5)
 
@@ -25,7 +25,7 @@ def test_noise_has_the_standard_deviation_that_was_asked_for():
 
 
 def test_x_fills_the_interval():
-    """x is uniform in [-1, 1)."""
+    """X is uniform in [-1, 1)."""
     x, _ = data.line(20_000)
     assert x.min() >= -1
     assert x.max() < 1
@@ -33,7 +33,7 @@ def test_x_fills_the_interval():
 
 
 def test_the_points_depend_on_the_seed_alone():
-    """torch's global generator is neither read nor moved."""
+    """Torch's global generator is neither read nor moved."""
     torch.manual_seed(0)
     first = data.line(5)
     state = torch.get_rng_state()

@@ -9,14 +9,15 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 from hypothesis import given
-from programs import run, steps
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gradbook import graph
+from programs import run, steps
 
 
 def names(result):
+    """The names of all nodes."""
     return [node.name for node in result.nodes]
 
 
@@ -36,13 +37,14 @@ def naive(roots):
 
 
 def seed_program():
+    """The program of the Learn path: its leaf and its result."""
     x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
     y = x + 2
     return x, (y * y * 2).mean()
 
 
 def test_the_seed_program_is_read_as_recorded():
-    """x + 2, y * y, * 2, mean: five nodes, outputs first, and y * y as two edges into one node."""
+    """X + 2, y * y, * 2, mean: five nodes, outputs first, and y * y as two edges into one node."""
     x, out = seed_program()
     g = graph(out, params={"x": x})
     assert names(g) == [
@@ -77,8 +79,11 @@ def test_nodes_edges_and_leaves_equal_a_naive_walk(program):
     assert len(g) == len(seen)
     found = [(g.nodes[e.src].name, g.nodes[e.dst].name, e.input_nr) for e in g.edges]
     assert sorted(found) == sorted((a.split("::")[-1], b.split("::")[-1], n) for a, b, n in edges)
-    reached = [leaf for leaf in leaves if torch.autograd.grad(
-        out.sum(), leaf, allow_unused=True, retain_graph=True)[0] is not None]
+    reached = [
+        leaf
+        for leaf in leaves
+        if torch.autograd.grad(out.sum(), leaf, allow_unused=True, retain_graph=True)[0] is not None
+    ]
     assert len(g.leaves) == len(reached)
 
 
@@ -90,7 +95,7 @@ def test_a_node_comes_after_all_that_point_at_it(program):
 
 
 def test_saved_tensors_are_counted_by_storage():
-    """y * y saves y twice, in one memory; each field still says its bytes."""
+    """Y * y saves y twice, in one memory; each field still says its bytes."""
     x = torch.ones(1000, requires_grad=True)
     y = x + 1
     g = graph((y * y).sum())
@@ -133,7 +138,7 @@ def test_released_is_reported():
 
 
 def test_a_graph_without_saved_tensors_is_never_released():
-    """x + 1 saves nothing, so backward frees nothing and can run again."""
+    """X + 1 saves nothing, so backward frees nothing and can run again."""
     x = torch.ones(2, requires_grad=True)
     out = (x + 1).sum()
     out.backward()
@@ -381,22 +386,18 @@ def survives(work, count, keep="False", drop="del y"):
 
 @pytest.mark.parametrize("drop", DROPS)
 def test_a_chain_of_300_000_nodes_is_read_and_dropped(drop):
-    """torch alone overflows the stack when a chain that Python has seen is dropped."""
-    survives(
-        "assert len(gradbook.graph(y)) == 300_001", 300_000, DROPS[drop][0], DROPS[drop][1]
-    )
+    """Torch alone overflows the stack when a chain that Python has seen is dropped."""
+    survives("assert len(gradbook.graph(y)) == 300_001", 300_000, DROPS[drop][0], DROPS[drop][1])
 
 
 def test_a_long_chain_of_branches_is_dropped_safely():
     """Shortcuts over nodes (residual connections) do not hide a long path."""
-    survives(
-        "for _ in range(60_000): y = y + (y * 1.0).sin()\ngradbook.graph(y)", 1_000
-    )
+    survives("for _ in range(60_000): y = y + (y * 1.0).sin()\ngradbook.graph(y)", 1_000)
 
 
 def test_a_long_chain_can_be_read_again_and_run():
     """Reading twice, backward and reading the released graph work as on a short one."""
     survives(
-        "g = gradbook.graph(y)\ny.backward()\nassert gradbook.graph(y).released\nassert x.grad == 1",
+        "gradbook.graph(y)\ny.backward()\nassert gradbook.graph(y).released and x.grad == 1",
         100_000,
     )

@@ -1,5 +1,6 @@
 """Tests of `gradbook.record_lines`."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -8,6 +9,7 @@ from gradbook.lines import SourceLine
 
 
 def lines(result):
+    """The source line of each node that has one."""
     return {node.name: node.line.text for node in result.nodes if node.line is not None}
 
 
@@ -36,7 +38,7 @@ def test_a_function_of_torch_counts_for_its_caller():
 
 
 def test_operations_with_several_results_are_marked():
-    """unbind gives a tuple."""
+    """Unbind gives a tuple."""
     x = torch.ones(2, requires_grad=True)
     with record_lines():
         a, b = x.unbind()
@@ -66,11 +68,8 @@ def test_operations_without_a_graph_cost_nothing():
 def test_it_ends_after_an_error():
     """The mode does not outlive its block."""
     x = torch.ones(2, requires_grad=True)
-    try:
-        with record_lines():
-            raise KeyError
-    except KeyError:
-        pass
+    with pytest.raises(KeyError), record_lines():
+        {}["x"]
     assert graph(x * 2).nodes[0].line is None
 
 

@@ -7,13 +7,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 from hypothesis import given
-from programs import run, steps
 from torch import nn
 
 from gradbook.replay import replay
+from programs import run, steps
 
 
 def seed_program():
+    """The program of the Learn path: its leaf and its result."""
     x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
     y = x + 2
     return x, (y * y * 2).mean()
@@ -62,8 +63,11 @@ def test_the_gradients_are_those_of_autograd_at_every_intermediate(program):
     found = {step.node.tensor_name: step.incoming[0] for step in r.steps}
     for tensor in made:
         gradient = wanted[tensor.grad_fn][1]
-        values = [found[name] for name, other in names.items()
-                  if other.grad_fn is tensor.grad_fn and name in found]
+        values = [
+            found[name]
+            for name, other in names.items()
+            if other.grad_fn is tensor.grad_fn and name in found
+        ]
         if gradient is None:
             assert not values
         else:
@@ -116,7 +120,7 @@ def test_the_graph_is_released_as_by_backward():
     """Without retain_graph a second pass is refused, and the message says why."""
     _, out = seed_program()
     replay(out)
-    with pytest.raises(RuntimeError, match="not released yet.*retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"not released yet.*retain_graph=True"):
         replay(out)
 
 

@@ -26,7 +26,9 @@ def test_a_large_tensor_is_summarised():
 
 def test_the_norm_does_not_overflow():
     """It is taken in float64."""
-    assert value_of(torch.full((2,), 6e4, dtype=torch.float16)).norm == pytest.approx(84853, rel=1e-3)
+    assert value_of(torch.full((2,), 6e4, dtype=torch.float16)).norm == pytest.approx(
+        84853, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ text left as text; its black lines and letters become ``currentColor``, and the 
 the page itself, where the page's colours reach it.
 """
 
+import os
 import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-
-import os
 
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
@@ -86,7 +85,6 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
     body = _STYLE.sub("currentColor", body)
     # Text without a colour of its own is black by the rules of SVG.
     opening = (
-        f'<svg class="figure" role="img" aria-label="{escape(alt, quote=True)}" '
-        'fill="currentColor"'
+        f'<svg class="figure" role="img" aria-label="{escape(alt, quote=True)}" fill="currentColor"'
     )
     return body.replace("<svg", opening, 1)

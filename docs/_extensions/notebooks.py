@@ -8,22 +8,29 @@ MyST-NB does the work; this extension closes what it leaves open:
 - A build with warnings is forgotten, so that the next one reports them again.
 """
 
+import functools
 import hashlib
 import os
 import platform
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from figures import theme_figures, use_svg_figures
 from jupyter_cache import get_cache
+from jupyter_cache.executors.utils import ExecutionResult
 from jupyter_client.manager import KernelManager
 from myst_nb.core.execute.base import NotebookClientBase
 from myst_nb.core.execute.cache import NotebookClientCache
 from myst_nb.core.execute.direct import NotebookClientDirect
 from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
+
+from figures import theme_figures, use_svg_figures
 
 COMPUTES = ("torch", "numpy", "matplotlib", "ipykernel", "ipython")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
@@ -86,6 +93,20 @@ def failing_line(notebook: NotebookNode, source: str) -> tuple[int, str] | None:
     return None
 
 
+def _survive(module: ModuleType) -> None:
+    """Have a kernel that dies be the failure of its page alone: MyST-NB lets it end the build."""
+    execute = module.single_nb_execution
+
+    @functools.wraps(execute)
+    def single_nb_execution(notebook: NotebookNode, *args: Any, **options: Any) -> ExecutionResult:
+        try:
+            return execute(notebook, *args, **options)
+        except DeadKernelError as error:
+            return ExecutionResult(notebook, options.get("cwd", ""), 0.0, error, str(error))
+
+    module.single_nb_execution = single_nb_execution
+
+
 def _finish(client: type[NotebookClientBase]) -> None:
     """After each execution (or its cached result): make it repeatable, name a failing line."""
     start = client.start_client
@@ -100,7 +121,7 @@ def _finish(client: type[NotebookClientBase]) -> None:
                 line, error = failed
                 self.logger.warning(f"this line failed: {error}", subtype="exec", line=line)
 
-    client.start_client = start_client  # type: ignore[method-assign] # MyST-NB has no hook here
+    client.start_client = functools.wraps(start)(start_client)  # MyST-NB has no hook here
 
 
 def _prime_cache(app: Sphinx) -> None:
@@ -125,8 +146,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # ipykernel warns on every start that loopback is not encrypted.
     KernelManager.transport_encryption.default_value = "auto"
     use_svg_figures(app)
-    for client in (NotebookClientCache, NotebookClientDirect):
-        _finish(client)
+    if not hasattr(NotebookClientCache.start_client, "__wrapped__"):  # a process may build twice
+        for client in (NotebookClientCache, NotebookClientDirect):
+            _finish(client)
+            _survive(sys.modules[client.__module__])
     app.connect("builder-inited", _prime_cache, priority=900)  # after MyST-NB read its settings
     app.connect("build-finished", _forget_if_failed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

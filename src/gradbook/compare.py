@@ -1,5 +1,6 @@
 """Hold the gradients of autograd against central differences, element by element."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -162,16 +163,16 @@ def compare_gradients(
             return _scalar(f(*(tensor.clone() for tensor in moved))).item()
 
         again = value()
-        if again != here and not (again != again and here != here):
+        if again != here and not (math.isnan(again) and math.isnan(here)):
             raise ValueError(
                 f"f gave {here:g} and then {again:g} for the same inputs: differences need a "
                 "function without randomness (call eval() on the module, or seed inside f)"
             )
         for position, (tensor, gradient) in enumerate(zip(moved, found, strict=True)):
-            for index in _indices(tensor):
-                entries.append(
-                    _entry(position, index, tensor, gradient[index].item(), here, eps, value)
-                )
+            entries += [
+                _entry(position, index, tensor, gradient[index].item(), here, eps, value)
+                for index in _indices(tensor)
+            ]
 
     entries.sort(key=lambda entry: (-_rank(entry.error), entry.input, entry.index))
     return GradientReport(tuple(entries), tolerance, _advice(dtype, loss, entries, tolerance))
@@ -270,7 +271,7 @@ _KINK = 1e-2
 
 
 def _rank(error: float) -> float:
-    return float("inf") if error != error else error
+    return math.inf if math.isnan(error) else error
 
 
 def _advice(
@@ -288,7 +289,7 @@ def _advice(
         advice.append(
             "f has a kink here: no derivative exists, and autograd returns a value by convention"
         )
-    if any(entry.error != entry.error for entry in entries):
+    if any(math.isnan(entry.error) for entry in entries):
         advice.append("some values are nan: f or its gradient is not finite near this point")
     elif dtype == torch.float64 and any(
         entry.error > tolerance and not entry.kink for entry in entries

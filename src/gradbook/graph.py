@@ -192,7 +192,7 @@ class BackwardGraph:
         }
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": self.to_text(), "text/html": self.to_svg()}
+        return {"text/plain": self.to_text(), "text/html": drawing.to_html(self)}
 
 
 def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:

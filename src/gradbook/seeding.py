@@ -27,5 +27,5 @@ def seed_everything(seed: int) -> None:
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be from 0 to 2**32 - 1, got {seed}: NumPy takes no other")
     random.seed(int(seed))
-    np.random.seed(int(seed))  # noqa: NPY002 -- code on a page may use NumPy's global generator
+    np.random.seed(int(seed))
     torch.manual_seed(int(seed))

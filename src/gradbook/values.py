@@ -77,7 +77,7 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def number_text(number: complex) -> str:
+def number_text(number: complex | float) -> str:
     """Four significant digits, without a trailing ``.0``.
 
     >>> number_text(2.0), number_text(2 / 3), number_text(1e-9)

@@ -95,7 +95,7 @@ def test_every_rule_can_be_shown(name):
 
 
 def test_factors_that_are_one_are_left_out():
-    """torch's alpha is nearly always 1, and a sum reduction divides by nothing."""
+    """The alpha of torch is nearly always 1, and a sum reduction divides by nothing."""
     tree = rules.expression("AddBackward0", 1, {"alpha": 1})
     assert rules.to_text(tree) == "g"
     tree = rules.expression("AddBackward0", 1, {"alpha": 2})
@@ -116,8 +116,10 @@ def test_unknown_nodes_have_no_rule():
 
 def test_text_keeps_the_order_of_operations():
     """Parentheses stand only where they are needed."""
-    found = [rules.to_text(ast.parse(t, mode="eval").body) for t in (
-        "a * (b + c)", "a * b + c", "a - (b - c)", "(a @ b).T", "a ** (b - 1)", "f(a, b)")]
+    found = [
+        rules.to_text(ast.parse(t, mode="eval").body)
+        for t in ("a * (b + c)", "a * b + c", "a - (b - c)", "(a @ b).T", "a ** (b - 1)", "f(a, b)")
+    ]
     assert found == ["a · (b + c)", "a · b + c", "a − (b − c)", "(a @ b)ᵀ", "a^(b − 1)", "f(a, b)"]
 
 

@@ -215,23 +215,35 @@ def _cut(
     """
     order = _order(groups, _links(graph, groups))
     modules = _modules(graph, [groups[group] for group in order])
+    paths: list[str] = []
+    starts = [len(order) * part // most for part in range(most)]
     for depth in range(max(map(len, modules), default=0), 0, -1):
-        starts = [
+        changes = [
             position
             for position, module in enumerate(modules)
             if not position or module[:depth] != modules[position - 1][:depth]
         ]
-        if 1 < len(starts) <= most:
-            paths = [".".join(modules[start][:depth]) for start in starts]
-            break
-    else:
-        paths = []
-        starts = [len(order) * part // most for part in range(most)]
+        if len(changes) > 1:
+            # Where even the outermost modules are too many, neighbours go together.
+            together = -(-len(changes) // most)
+            starts = changes[::together]
+            lasts = [*changes[together - 1 :: together], changes[-1]]
+            paths = [
+                _between(modules[start][:depth], modules[last][:depth])
+                for start, last in zip(starts, lasts, strict=False)
+            ]
+            if together == 1:
+                break
     cut = [
         sorted(node for group in order[start:end] for node in groups[group])
         for start, end in zip(starts, [*starts[1:], len(order)], strict=True)
     ]
     return cut, paths
+
+
+def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
+    start, end = ".".join(first), ".".join(last)
+    return start if start == end else f"{end} to {start}"
 
 
 def _order(groups: Sequence[object], links: Iterable[tuple[int, int]]) -> list[int]:
@@ -341,6 +353,7 @@ def _folded(
     if label is not None:
         shape = _shapes(columns[-1][1], columns[0][1])
     else:
+        shape = _shape(columns[0][1])
         kind = "part" if path is None else "module"
         label = path or plural(len(nodes), "node")
         if names:

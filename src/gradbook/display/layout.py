@@ -5,6 +5,7 @@ that few edges cross, then choose positions. Boxes that follow each other on one
 aligned as blocks first, after Brandes and Köpf (2001). All of it is deterministic.
 """
 
+import math
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ _BOX_GAP = 28.0  # between boxes of a layer
 _LINE_GAP = 12.0  # between a line and what stands beside it
 _LAYER_GAP = 38.0
 _WIDEST_LAYER = 1000.0  # inputs that do not fit go one layer up
+_MOST_LEVELS = 12
 _PORT = 16.0  # between the ends of two edges at a box
 _MARGIN = 10.0
 _SWEEPS = 24
-_EFFORT = 200_000  # edges looked at in all sweeps
+_EFFORT = 60_000  # edges looked at in all sweeps
 _ROUNDS = 60
+_LARGE = 800  # steps of edges from layer to layer, from which on one try must do
+_CROSSING = 200.0  # px of a longer way that are worth one
+_STARTS = ((False, False), (False, True), (True, False), (True, True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,29 @@ def lay_out(
     if not sizes:
         return Layout(2 * _MARGIN, 2 * _MARGIN, (), ())
     grid = _Grid(sizes, edges)
-    grid.order()
-    centres = grid.centres()
-    return grid.draw(centres)
+    # Few crossings can be had in many ways; some make the edges much longer.
+    best: tuple[float, list[float], list[list[int]]] | None = None
+    for start in _STARTS:
+        crossings = grid.order(start)
+        centres = grid.centres()
+        cost = crossings * _CROSSING + grid.sideways(centres)
+        # The first start leaves inputs in their order: another one has to be clearly better.
+        if best is None or cost < 0.9 * best[0]:
+            best = cost, centres, grid.rows
+        if grid.large:
+            break
+    assert best is not None
+    grid.rows = best[2]
+    return grid.draw(best[1])
 
 
-def _layers(sizes: Sequence[tuple[float, float]], edges: Iterable[tuple[int, int]]) -> list[int]:
-    """The layer of each box, 0 on top: edges go down, and are short."""
+def _layers(
+    sizes: Sequence[tuple[float, float]], edges: Iterable[tuple[int, int]]
+) -> tuple[list[int], set[int]]:
+    """The layer of each box, 0 on top, and the boxes that were lifted out of a wide layer.
+
+    Edges go down, and are short.
+    """
     count = len(sizes)
     above: list[list[int]] = [[] for _ in range(count)]
     below: list[list[int]] = [[] for _ in range(count)]
@@ -100,9 +121,9 @@ def _layers(sizes: Sequence[tuple[float, float]], edges: Iterable[tuple[int, int
                 layer[box] = best
         if not moved:
             break
-    layer = _spread(sizes, above, below, layer)
+    lifted = _lift(sizes, above, below, order, layer)
     top = min(layer)
-    return [one - top for one in layer]
+    return [one - top for one in layer], lifted
 
 
 def _topological(above: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> list[int]:
@@ -116,38 +137,44 @@ def _topological(above: Sequence[Sequence[int]], below: Sequence[Sequence[int]])
     return order
 
 
-def _spread(
+def _lift(
     sizes: Sequence[tuple[float, float]],
     above: Sequence[Sequence[int]],
     below: Sequence[Sequence[int]],
+    order: Sequence[int],
     layer: list[int],
-) -> list[int]:
-    """Move inputs of a layer that is too wide into new layers above it."""
-    rows: dict[int, list[int]] = {}
-    for box, one in enumerate(layer):
-        rows.setdefault(one, []).append(box)
-    spread = layer[:]
-    shift = 0  # new layers so far, from the lowest up
-    for one in sorted(rows, reverse=True):
-        row = rows[one]
-        for box in row:
-            spread[box] = one - shift
-        wide = sum(sizes[box][0] + _BOX_GAP for box in row)
+) -> set[int]:
+    """Lift boxes out of layers that are too wide, into columns, and tell which.
+
+    All that a lifted box is computed from goes up with it.
+    """
+    lifted: set[int] = set()
+    one = max(layer)
+    while one >= min(layer):
+        row = [box for box in order if layer[box] == one]
+        one -= 1
         inputs = [box for box in row if not above[box]]
-        if wide <= _WIDEST_LAYER or len(inputs) < 2:
+        movable = inputs if 2 * len(inputs) >= len(row) else row
+        wide = sum(sizes[box][0] + _BOX_GAP for box in row)
+        if wide <= _WIDEST_LAYER or len(movable) < 2:
             continue
-        fixed = wide - sum(sizes[box][0] + _BOX_GAP for box in inputs)
-        new = int(-(-wide // _WIDEST_LAYER)) - 1
-        share = wide / (new + 1)
-        filled, level = fixed, 0
-        # Neighbours stay neighbours: those that feed the same box fill a layer together.
-        for box in sorted(inputs, key=lambda box: (min(below[box], default=0), box)):
-            if filled >= share and level < new:
-                filled, level = 0.0, level + 1
-            spread[box] -= level
-            filled += sizes[box][0] + _BOX_GAP
-        shift += level
-    return spread
+        mean = sum(sizes[box][0] + _BOX_GAP for box in movable) / len(movable)
+        fixed = wide - mean * len(movable)
+        # The boxes of a column stand beside the lines from those above them.
+        levels = 2
+        while levels < min(len(movable), _MOST_LEVELS) and (
+            fixed + math.ceil(len(movable) / levels) * (mean + (levels - 1) * _LINE_GAP)
+            > _WIDEST_LAYER
+        ):
+            levels += 1
+        movable.sort(key=lambda box: (min(below[box], default=-1), box))
+        for number, box in enumerate(movable):
+            layer[box] -= number % levels
+            if number % levels:
+                lifted.add(box)
+        for box in reversed(order):
+            layer[box] = min([layer[box], *(layer[low] - 1 for low in below[box])])
+    return lifted
 
 
 class _Grid:
@@ -162,7 +189,7 @@ class _Grid:
         self.sizes = sizes
         self.edges = edges
         self.boxes = len(sizes)
-        self.layer = _layers(sizes, edges)
+        self.layer, self.lifted = _layers(sizes, edges)
         self.routes: list[list[int]] = []  # the cells of each edge
         self.copies: list[int] = []  # which one of parallel edges it is
         points: dict[tuple[int, int, int], int] = {}
@@ -186,7 +213,19 @@ class _Grid:
         for upper, lower in steps:
             self.above[lower].append(upper)
             self.below[upper].append(lower)
+        self.steps = len(steps)
+        self.large = self.steps > _LARGE
         self.rows: list[list[int]] = [[] for _ in range(max(self.layer) + 1)]
+        for cell, row in enumerate(self.layer):
+            self.rows[row].append(cell)
+        self.height = [0] * self.cells  # of what a cell was computed from
+        self.depth = [0] * self.cells  # of what is computed from it
+        for cells in self.rows:
+            for cell in cells:
+                self.height[cell] = max((self.height[up] + 1 for up in self.above[cell]), default=0)
+        for cells in reversed(self.rows):
+            for cell in cells:
+                self.depth[cell] = max((self.depth[low] + 1 for low in self.below[cell]), default=0)
         self.place = [0] * self.cells  # position in its row
 
     def width(self, cell: int) -> float:
@@ -194,9 +233,15 @@ class _Grid:
 
     # Order in the layers -----------------------------------------------------------------------
 
-    def order(self) -> None:
-        """Fill the rows, with few crossings."""
-        # A search from the outputs up, inputs in their order, keeps branches together.
+    def order(self, start: tuple[bool, bool]) -> int:
+        """Fill the rows, with few crossings; returns how many.
+
+        Args:
+            start: two ways to begin.
+        """
+        high_first, mirrored = start
+        # A search from the outputs up keeps branches together.
+        self.rows = [[] for _ in self.rows]
         seen = [False] * self.cells
         for output in (cell for cell in range(self.cells) if not self.below[cell]):
             stack = [output]
@@ -206,12 +251,12 @@ class _Grid:
                     continue
                 seen[cell] = True
                 self.rows[self.layer[cell]].append(cell)
-                stack += reversed(self.above[cell])
+                near = self.above[cell] if mirrored else self.above[cell][::-1]
+                stack += sorted(near, key=self.height.__getitem__) if high_first else near
         self._number()
-        steps = sum(map(len, self.below))
         best, fewest = [row[:] for row in self.rows], self._crossings()
         idle = 0
-        for sweep in range(min(_SWEEPS, _EFFORT // (steps + 1))):
+        for sweep in range(min(_SWEEPS, _EFFORT // (self.steps + 1))):
             if not fewest or idle == 6:
                 break
             self._sweep(down=bool(sweep % 2))
@@ -222,6 +267,7 @@ class _Grid:
                 best, fewest, idle = [row[:] for row in self.rows], found, 0
         self.rows = best
         self._number()
+        return fewest
 
     def _number(self) -> None:
         for row in self.rows:
@@ -312,31 +358,44 @@ class _Grid:
                     force = 4.0 if upper >= self.boxes and lower >= self.boxes else 1.0
                     pulls[one][other] = pulls[one].get(other, 0.0) + force
                     pulls[other][one] = pulls[other].get(one, 0.0) + force
-        _relax(at, order, left_of, right_of, pulls)
+        _relax(at, order, left_of, right_of, pulls, _ROUNDS // 4 if self.large else _ROUNDS)
         return [at[block[cell]] for cell in range(self.cells)]
+
+    def sideways(self, centres: list[float]) -> float:
+        """How far all edges go to the left or right."""
+        return sum(
+            abs(centres[upper] - centres[lower])
+            for upper, cells in enumerate(self.below)
+            for lower in cells
+        )
 
     def _blocks(self) -> tuple[list[int], int]:
         """Which cells stand on one vertical line: the block of each, and how many there are."""
-        height = [0] * self.cells  # of what a cell was computed from
-        for row in self.rows[1:]:
-            for cell in row:
-                height[cell] = max((height[up] + 1 for up in self.above[cell]), default=0)
+        height, depth = self.height, self.depth
 
-        def importance(step: tuple[int, int]) -> tuple[int, int, int]:
-            upper, lower = step
+        def kind(upper: int, lower: int) -> int | None:
+            """First long edges, then the longest line of boxes; None leaves an edge slanted."""
             passing = (upper >= self.boxes) + (lower >= self.boxes)
-            # First long edges, then the line of the longest computation, then what is left.
-            main = passing == 0 and height[upper] + 1 == height[lower]
-            kind = 0 if passing == 2 else 1 if main else 2
-            return kind, -height[upper], abs(self.place[upper] - self.place[lower])
+            if passing and upper not in self.lifted:
+                return 0 if passing == 2 else 2
+            if passing:
+                return None
+            rivals = sum(height[up] >= height[upper] for up in self.above[lower])
+            rivals += sum(depth[low] >= depth[lower] for low in self.below[upper])
+            return 1 if rivals == 2 else None
 
         block = list(range(self.cells))
         for row in self.rows:
             taken_above: set[int] = set()
             taken_below: set[int] = set()
             chosen: list[tuple[int, int]] = []  # places of both ends, in order, not crossing
-            steps = [(upper, lower) for upper in row for lower in self.below[upper]]
-            for upper, lower in sorted(steps, key=importance):
+            steps = sorted(
+                (rank, -height[upper], self._aside(upper, lower), upper, lower)
+                for upper in row
+                for lower in self.below[upper]
+                if (rank := kind(upper, lower)) is not None
+            )
+            for *_, upper, lower in steps:
                 if upper in taken_above or lower in taken_below:
                     continue
                 ends = self.place[upper], self.place[lower]
@@ -351,6 +410,11 @@ class _Grid:
                 block[lower] = block[upper]  # rows come from top to bottom
         names = {one: number for number, one in enumerate(dict.fromkeys(block))}
         return [names[one] for one in block], len(names)
+
+    def _aside(self, upper: int, lower: int) -> float:
+        """How far the edge is from the middle one of all that enter `lower`."""
+        places = sorted(self.place[up] for up in self.above[lower])
+        return abs(places.index(self.place[upper]) - (len(places) - 1) / 2)
 
     # Drawing -----------------------------------------------------------------------------------
 
@@ -368,7 +432,7 @@ class _Grid:
             tops.append(y)
             y += max((self.sizes[cell][1] for cell in cells if cell < self.boxes), default=0.0)
             bottoms.append(y)
-            y += _LAYER_GAP + min(40.0, reach[row] / 10)
+            y += _LAYER_GAP + min(90.0, reach[row] / 8)
         left = min(centres[cell] - self.width(cell) / 2 for cell in range(self.cells)) - _MARGIN
         right = max(centres[cell] + self.width(cell) / 2 for cell in range(self.cells)) + _MARGIN
 
@@ -429,19 +493,39 @@ def _relax(
     left_of: list[dict[int, float]],
     right_of: list[dict[int, float]],
     pulls: list[dict[int, float]],
+    rounds: int,
 ) -> None:
-    """Move blocks towards what they are joined to, as far as their neighbours let them."""
-    for turn in range(_ROUNDS):
-        most = 0.0
+    """Move blocks towards what they are joined to; they push those that stand in their way."""
+    for turn in range(rounds):
+        farthest = 0.0
         for one in order if turn % 2 else reversed(order):
-            force = sum(pulls[one].values())
-            if not force:
+            wish = sum((at[other] - at[one]) * pull for other, pull in pulls[one].items())
+            if abs(wish) < 0.01:
                 continue
-            wish = sum(at[other] * pull for other, pull in pulls[one].items()) / force
-            low = max((at[other] + gap for other, gap in left_of[one].items()), default=wish)
-            high = min((at[other] - gap for other, gap in right_of[one].items()), default=wish)
-            new = min(max(wish, low), high)
-            most = max(most, abs(new - at[one]))
-            at[one] = new
-        if most < 0.25:
+            sign, beside = (1, right_of) if wish > 0 else (-1, left_of)
+            # All that touch it on that side, and those that touch these: they move together.
+            moved = {one: None}
+            free = math.inf
+            for block in (waiting := [one]):
+                for other, gap in beside[block].items():
+                    space = sign * (at[other] - at[block]) - gap
+                    if other not in moved and space < 0.01:
+                        moved[other] = None
+                        waiting.append(other)
+            force = strength = 0.0
+            for block in moved:
+                for other, pull in pulls[block].items():
+                    if other not in moved:
+                        force += (at[other] - at[block]) * pull * sign
+                        strength += pull
+                for other, gap in beside[block].items():
+                    if other not in moved:
+                        free = min(free, sign * (at[other] - at[block]) - gap)
+            if force <= 0.01:
+                continue
+            way = min(force / strength, free)
+            for block in moved:
+                at[block] += sign * way
+            farthest = max(farthest, way)
+        if farthest < 0.25:
             return

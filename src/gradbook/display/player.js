@@ -29,10 +29,10 @@ class extends HTMLElement {
       made.onclick = () => made.getAttribute("aria-disabled") !== "true" && act();
       return made;
     };
-    this.first = button("⏮", "To the start", () => this.go(0));
+    this.first = button("|◀", "To the start", () => this.go(0));
     this.back = button("◀", "One step back", () => this.go(this.at - 1));
     this.forward = button("▶", "One step forward", () => this.go(this.at + 1));
-    this.last = button("⏭", "To the end", () => this.go(this.rows.length));
+    this.last = button("▶|", "To the end", () => this.go(this.rows.length));
     this.toggle = button("Play", "Play", () => (this.timer ? this.pause() : this.play()));
     this.speed = make("select", { title: "Speed" });
     this.speed.setAttribute("aria-label", "Speed");
@@ -49,14 +49,15 @@ class extends HTMLElement {
     this.panel.setAttribute("aria-live", "polite");
     this.leaves = make("ul", { className: "gb-leaves" });
     this.leaves.setAttribute("aria-label", "Gradients of the leaves");
-    this.querySelector(".gb-stage").after(bar, this.panel, this.leaves);
+    this.querySelector(".gb-side").replaceChildren(bar, this.panel, this.leaves);
     this.rows.forEach((row, index) => {
       for (const node of this.nodes(row)) {
         node.classList.add("gb-playable");
         node.onclick = () => this.go(index + 1);
-        const hint = document.createElementNS(node.namespaceURI, "title");
-        hint.textContent = row.innerText || row.textContent;
-        node.prepend(hint);
+        // On hover the node tells what it does with the gradient.
+        const words = [...row.cells].slice(1).flatMap((cell) => [...cell.querySelectorAll("p, li")]);
+        const lines = words.map((one) => one.textContent);
+        node.querySelector("title").append(`\n${lines.join("\n")}`);
       }
     });
     this.onkeydown = (event) => {

@@ -55,14 +55,14 @@ def to_html(replay: Replay) -> str:
             rows.append(f'<tr><td colspan="3">{note}</td></tr>')
         else:
             rows.append(_row(replay, step))
-    note = ""
+    side = '<div class="gb-side"></div>'  # filled by the script
     if not playable:
-        note = f"<p>{len(replay):,} steps: too many to play. The first and the last ones:</p>"
+        side = f"<p>{len(replay):,} steps: too many to play. The first and the last ones:</p>"
     tag = "gradbook-player" if playable else "div"
     return (
         f'<{tag} class="gradbook-player">'
-        f'<style data-gradbook="style">{drawing.CSS}{_file("player.css")}</style>'
-        f'<div class="gb-stage">{drawing.svg_of(replay.graph)}</div>{note}'
+        f'<style data-gradbook="style">{drawing.STYLE}{_file("player.css")}</style>'
+        f'<div class="gb-stage">{drawing.svg_of(replay.graph)}</div>{side}'
         '<details class="gb-steps"><summary>All steps as a table</summary>'
         '<div class="gb-scroll" tabindex="0" role="group" aria-label="steps, scrolls sideways">'
         '<table><thead><tr><th scope="col">step</th><th scope="col">node</th>'

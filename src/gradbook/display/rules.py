@@ -193,7 +193,7 @@ def _mathml(tree: ast.expr, outer: int = 0) -> str:
     if isinstance(tree, ast.Name):
         return f"<mi>{escape(tree.id)}</mi>"
     if isinstance(tree, ast.Constant):
-        return f"<mn>{tree.value}</mn>"
+        return f"<mn>{tree.value!r}</mn>"
     if isinstance(tree, ast.UnaryOp):
         return "<mo>−</mo>" + _mathml(tree.operand, 3)
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
@@ -208,9 +208,7 @@ def _mathml(tree: ast.expr, outer: int = 0) -> str:
         raise TypeError(f"no way to write {ast.dump(tree)}")
     level = _LEVEL[type(tree.op)]
     if isinstance(tree.op, ast.Div):
-        return (
-            f"<mfrac><mrow>{_mathml(tree.left)}</mrow><mrow>{_mathml(tree.right)}</mrow></mfrac>"
-        )
+        return f"<mfrac><mrow>{_mathml(tree.left)}</mrow><mrow>{_mathml(tree.right)}</mrow></mfrac>"
     if isinstance(tree.op, ast.Pow):
         return (
             f"<msup><mrow>{_mathml(tree.left, level)}</mrow>"

@@ -49,13 +49,12 @@ def to_text(graph: "BackwardGraph", *, fold: bool | None = None) -> str:
             lines.append("")
             continue
         mark = f"*{marks.setdefault(item, len(marks) + 1)} " if item in shared else ""
-        text = _described(sketch.items[item], len(graph.roots)) if full else "→ "
-        if full:
-            text = mark + text
-        else:
-            text += mark + "  ".join(filter(None, _called(sketch.items[item])))
+        one = sketch.items[item]
+        text = (mark if full else f"→ {mark}") + described(one, len(graph.roots), full=full)
         if count > 1:
-            text += f"  ({count:,} edges)"
+            text += f"  (reached by {count:,} edges)"
+        if full and one.line:
+            text += f"  # {one.line}"
         lines.append(prefix + text)
     return "\n".join(lines)
 
@@ -108,21 +107,19 @@ def _rows(sketch: Sketch) -> Iterator[tuple[str, int, int, bool]]:
             stack += rows
 
 
-def _called(item: Item) -> tuple[str, str]:
-    return item.label, item.name
-
-
-def _described(item: Item, roots: int) -> str:
-    """The whole line of an item."""
-    parts = [*_called(item), item.shape, *item.details]
-    if item.saved:
-        parts.append("saved: " + ", ".join(item.saved))
-    if item.released:
-        parts.append("released: " + ", ".join(item.released))
-    if item.constants:
-        parts.append(f"+ {plural(item.constants, 'constant')}")
-    parts.append(output_words(item, roots) if roots > 1 else "")
-    parts.append(f"# {item.line}" if item.line else "")
+def described(item: Item, roots: int, *, full: bool = True) -> str:
+    """An item in a line: all of it but the source line, or only what it is called."""
+    parts = [item.label, item.name]
+    if full:
+        parts += [item.shape, *item.details]
+        if item.saved:
+            parts.append("saved: " + ", ".join(item.saved))
+        if item.released:
+            parts.append("released: " + ", ".join(item.released))
+        if item.constants:
+            parts.append(f"+ {plural(item.constants, 'constant')}")
+        if roots > 1:
+            parts.append(output_words(item, roots))
     return "  ".join(filter(None, parts))
 
 
