@@ -283,7 +283,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 Facts = tuple[str, tuple[int, ...] | None, tuple[tuple[str, SavedValues], ...]]
 
 
-def read(node: Node, storages: dict[Any, int]) -> Facts:
+def read(node: Any, storages: dict[Any, int]) -> Facts:
     """Name, shape and saved tensors of a node, as values that hold no tensor.
 
     This is what reading a graph costs, so the usual case is written out here, without calls.
@@ -292,9 +292,11 @@ def read(node: Node, storages: dict[Any, int]) -> Facts:
         node: any node.
         storages: gets an entry for each storage that the node keeps alive: its bytes.
     """
-    kind = _KINDS.get(type(node)) or _kind_of(node)
+    name, is_leaf, fields = _KINDS.get(type(node)) or _kind_of(node)
+    if name is None:
+        name = node_name(node)
     saved: tuple[tuple[str, SavedValues], ...] = ()
-    for getter, raw_name, name in kind.fields:
+    for getter, raw_name, field in fields:
         try:
             raw = getattr(node, raw_name)
             data = raw.data
@@ -306,15 +308,16 @@ def read(node: Node, storages: dict[Any, int]) -> Facts:
         except (AttributeError, NotImplementedError, RuntimeError):
             usual = False
         if not usual:
-            return kind.name or node_name(node), output_shape(node), _saved_values(node, storages)
-        nbytes = storage.nbytes()
-        storages[pointer] = nbytes
-        saved += ((name, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
+            saved = _saved_values(node, storages)
+            break
+        storages[pointer] = nbytes = storage.nbytes()
+        saved += ((field, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
+    if is_leaf:
+        return name, node.variable.shape, saved
     try:
-        shape = cast("Any", node)._input_metadata[0].shape
+        return name, node._input_metadata[0].shape, saved
     except (AttributeError, IndexError, RuntimeError):
-        shape = output_shape(node)
-    return kind.name or node_name(node), shape, saved
+        return name, None, saved
 
 
 def _saved_values(node: Node, storages: dict[Any, int]) -> tuple[tuple[str, SavedValues], ...]:
