@@ -20,6 +20,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "accessible",
+    "clinic",
     "mathematics",
     "notebooks",
     "players",

@@ -32,9 +32,7 @@ REPAIRS: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = {
         lambda match: f'{match[1]}"',
     ),
     "the link to the content comes first": (
-        re.compile(
-            rf'(<input type="checkbox" class="sidebar-toggle".*?)({_SKIP_LINK})', re.DOTALL
-        ),
+        re.compile(rf'(<input type="checkbox" class="sidebar-toggle".*?)({_SKIP_LINK})', re.DOTALL),
         lambda match: match[2] + match[1],
     ),
     "scripts do not hold up the page": (

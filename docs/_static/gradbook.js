@@ -16,16 +16,38 @@ scrollers();
 addEventListener("resize", scrollers);
 addEventListener("toggle", scrollers, true); // what was folded has no width
 
-// The focus goes into a drawer that opens; Escape closes it and brings the focus back.
+// The labels that open the theme's drawers become buttons, which the keyboard reaches. The focus
+// goes into a drawer that opens; Escape closes it and brings the focus back.
 for (const [box, drawer] of [["__navigation", ".sidebar-drawer"], ["__toc", ".toc-drawer"]]) {
   const toggle = document.getElementById(box);
   const panel = document.querySelector(drawer);
-  toggle?.addEventListener("change", () => {
+  const buttons = [];
+  let opener = null;
+  const tell = () => {
+    for (const button of buttons) button.setAttribute("aria-expanded", toggle.checked);
+  };
+  for (const label of document.querySelectorAll(`.page label[for=${box}]`)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = label.className;
+    button.setAttribute("aria-label", toggle.getAttribute("aria-label"));
+    button.append(...label.childNodes);
+    button.addEventListener("click", () => {
+      opener = button;
+      toggle.click();
+    });
+    label.replaceWith(button);
+    buttons.push(button);
+  }
+  tell();
+  toggle.addEventListener("change", () => {
+    tell();
     if (toggle.checked) panel.querySelector("a, input")?.focus();
   });
-  panel?.addEventListener("keydown", event => {
+  panel.addEventListener("keydown", event => {
     if (event.key !== "Escape" || !toggle.checked) return;
     toggle.checked = false;
-    toggle.focus();
+    tell();
+    opener?.focus();
   });
 }

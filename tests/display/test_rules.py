@@ -137,3 +137,17 @@ def test_cross_entropy_without_a_mean_divides_by_nothing():
     for reduction, n in [("mean", 3), ("sum", 1)]:
         (step, *_) = replay(F.mse_loss(a, B, reduction=reduction)).steps
         assert rules.symbols("MseLossBackward0", step.incoming, step.saved)["n"] == n
+
+
+def test_a_broadcast_input_is_told_to_be_summed():
+    """The bias of a layer gets the sum over the rows; the shown rule alone would be wrong."""
+    bias = torch.zeros(3, requires_grad=True)
+    r = replay((torch.ones(2, 3) + bias).sum(), params={"bias": bias})
+    assert "to   bias (as other), summed to (3,): g = [2, 2, 2]" in str(r)
+
+
+def test_an_input_of_the_same_shape_is_not_summed():
+    """Nothing is said where nothing happens, and a product of matrices has its own shapes."""
+    m = torch.ones(1, 3, requires_grad=True)
+    assert "summed" not in str(replay((m * 2 + 1).sum()))
+    assert "summed" not in str(replay(m @ torch.ones(3, 50), gradient=torch.ones(1, 50)))

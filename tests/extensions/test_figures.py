@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 
 import pytest
-from conftest import Site
 
 import figures
+from sites import Site
 
 DRAWING = """\
 # Figures

@@ -4,9 +4,9 @@ from importlib import metadata
 
 import nbformat
 import pytest
-from conftest import Site, mark
 
 import notebooks
+from sites import Site, mark
 
 FAILS_IN_A_FUNCTION = """\
 # One

@@ -109,7 +109,7 @@ def cure_e184():
 
 
 def e185_debug_with_the_reentrant_variant():
-    """debug belongs to the other variant."""
+    """The argument debug belongs to the other variant."""
     checkpoint(torch.exp, torch.ones(3), use_reentrant=True, debug=True)
 
 

@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 -- as everyone writes it
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 

@@ -109,7 +109,7 @@ def cure_e157b():
 
 
 def e158_primals_not_in_a_tuple():
-    """primals and tangents are tuples."""
+    """Both primals and tangents are tuples."""
     jvp(torch.sin, torch.ones(3), torch.ones(3))
 
 

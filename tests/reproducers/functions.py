@@ -21,7 +21,7 @@ class OneGradient(Function):
 
 
 def e100_one_gradient_for_two_inputs():
-    """backward returns one gradient for each argument of forward."""
+    """There is one gradient for each argument of forward."""
     x, y = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
     OneGradient.apply(x, y).sum().backward()
 
@@ -437,7 +437,7 @@ class NoVmapRule(ScaleApart):
 
 
 def e113_function_without_vmap_rule():
-    """vmap does not know what to do with it."""
+    """There is no rule that vmap could follow."""
     torch.func.vmap(lambda x: NoVmapRule.apply(x, 2))(torch.ones(3))
 
 
@@ -456,7 +456,7 @@ class BackwardAndVjp(RoundStraightThrough):
 
 
 def e117_backward_and_vjp():
-    """backward and vjp are two names of one method."""
+    """These are two names of one method."""
     BackwardAndVjp.apply(torch.ones(3, requires_grad=True)).sum().backward()
 
 
@@ -516,7 +516,7 @@ class TwoTangents(RoundStraightThrough):
 
 
 def e114b_two_tangents_for_one_output():
-    """jvp returns one tangent for each output."""
+    """There is one tangent for each output."""
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(torch.ones(3), torch.ones(3))
         TwoTangents.apply(dual)

@@ -166,9 +166,7 @@ def cure_e86():
     """As many as came in."""
     model = nn.Linear(3, 1)
     x = torch.ones(1, 3, requires_grad=True)
-    model.register_full_backward_hook(
-        lambda module, grad_input, grad_output: (grad_input[0] * 0,)
-    )
+    model.register_full_backward_hook(lambda module, grad_input, grad_output: (grad_input[0] * 0,))
     model(x).sum().backward()
     assert x.grad.tolist() == [[0, 0, 0]]
 

@@ -1,7 +1,7 @@
 """Messages of torch.autograd.functional and of forward-mode AD."""
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 -- as everyone writes it
 from torch.autograd import forward_ad
 from torch.autograd.functional import hessian, jacobian, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -138,7 +138,7 @@ def cure_e142c():
 
 
 def e143_vjp_without_v():
-    """v can be left out for one number only."""
+    """The vector can be left out for one number only."""
     vjp(lambda x: x * x, torch.ones(3))
 
 

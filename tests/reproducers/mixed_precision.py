@@ -28,7 +28,7 @@ def e198b_scaler_with_a_closure():
     optimizer = torch.optim.LBFGS([weight])
     scaler = torch.amp.GradScaler("cpu")
     scaler.scale(weight.sum()).backward()
-    scaler.step(optimizer, closure=lambda: weight.sum())
+    scaler.step(optimizer, closure=weight.sum)
 
 
 def cure_e198b():

@@ -87,7 +87,7 @@ def cure_e156():
 
 
 def e161_function_returns_a_number():
-    """vmap stacks tensors."""
+    """Only tensors can be stacked."""
     vmap(lambda x: 1.0)(torch.ones(2, 3))
 
 

@@ -22,25 +22,24 @@ if TYPE_CHECKING:
 STYLE = """\
 .gradbook-graph{
 --gb-own-ink:#1b1d20;--gb-own-muted:#54585f;--gb-own-paper:#fff;--gb-own-line:#7a7f87;
---gb-own-leaf:#1f5fd0;--gb-own-root:#b8470b;
+--gb-own-leaf:#1f5fd0;
 --gb-ink:var(--color-foreground-primary,var(--jp-content-font-color1,\
 var(--vscode-editor-foreground,var(--gb-own-ink))));
 --gb-muted:var(--color-foreground-secondary,var(--jp-content-font-color1,\
 var(--vscode-editor-foreground,var(--gb-own-muted))));
 --gb-paper:var(--color-background-primary,var(--jp-layout-color1,\
 var(--vscode-editor-background,var(--gb-own-paper))));
---gb-line:var(--color-foreground-border,var(--jp-content-font-color2,\
+--gb-line:var(--color-foreground-muted,var(--jp-content-font-color2,\
 var(--vscode-editor-foreground,var(--gb-own-line))));
 --gb-leaf:var(--color-brand-content,var(--jp-brand-color1,\
 var(--vscode-textLink-foreground,var(--gb-own-leaf))));
---gb-root:var(--color-problematic,var(--jp-error-color1,\
-var(--vscode-errorForeground,var(--gb-own-root))));
+--gb-root:#e8590c;
 --gb-mono:var(--font-stack--monospace,var(--jp-code-font-family,\
 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace));
 display:block;margin-inline:auto;max-width:100%;height:auto;font-family:var(--gb-mono)}
 @media(prefers-color-scheme:dark){.gradbook-graph{
 --gb-own-ink:#e4e6e9;--gb-own-muted:#a9aeb6;--gb-own-paper:#15171a;--gb-own-line:#7d838c;
---gb-own-leaf:#6ba6ff;--gb-own-root:#ff9a62}}
+--gb-own-leaf:#6ba6ff}}
 .gradbook-graph:root{background:var(--gb-paper)}
 .gradbook-scroll{overflow-x:auto;max-width:100%}
 .gradbook-scroll>.gradbook-graph{max-width:none}
@@ -55,7 +54,9 @@ display:block;margin-inline:auto;max-width:100%;height:auto;font-family:var(--gb
 .gradbook-graph .gb-leaf .gb-tint{fill:var(--gb-leaf);fill-opacity:.1}
 .gradbook-graph .gb-root .gb-box{stroke:var(--gb-root);stroke-width:2.4}
 .gradbook-graph .gb-fold .gb-box{stroke-dasharray:5 3}
-.gradbook-graph .gb-count{text-anchor:start;paint-order:stroke;stroke:var(--gb-paper);stroke-width:3px}
+.gradbook-graph>.gb-small,.gradbook-graph .gb-count{paint-order:stroke;stroke:var(--gb-paper);\
+stroke-width:3px}
+.gradbook-graph .gb-count{text-anchor:start}
 .gradbook-graph .gb-edge{fill:none;stroke:var(--gb-line);stroke-width:1.5;stroke-linecap:round;\
 stroke-linejoin:round}
 """
@@ -66,8 +67,8 @@ _ADVANCE = 0.61  # width of a letter of a monospace font, in its size; the wides
 _LEADING = 1.36
 _PADDING = 12
 _LONGEST = 36  # letters in a line
+_LONGEST_LABEL = 48  # torch has names of 45 letters
 _MOST_SAVED = 4
-_SEPARATE = 3  # parallel edges that are drawn one by one
 _WIDE = 480  # px that still can be read when a phone makes it narrower
 _WIDEST = 640.0  # px of a box with many inputs
 _SPOKEN = 60  # edges
@@ -110,7 +111,9 @@ def to_html(graph: "BackwardGraph", *, fold: bool | None = None) -> str:
     if width <= _WIDE:
         return svg
     label = f"Drawing of a graph with {plural(len(graph), 'node')}"
-    return f'<div class="gradbook-scroll" tabindex="0" role="group" aria-label="{label}">{svg}</div>'
+    return (
+        f'<div class="gradbook-scroll" tabindex="0" role="group" aria-label="{label}">{svg}</div>'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,7 @@ def _svg(graph: "BackwardGraph", sketch: Sketch, style: str) -> str:
     upper_lower: list[tuple[int, int]] = []
     drawn: list[tuple[Link, int]] = []  # of each edge: its link, and which one of the link
     for link in sketch.links:
-        single = len(link.edges) <= _SEPARATE
-        for number in range(len(link.edges) if single else 1):
+        for number in range(link.arrows):
             upper_lower.append((link.dst, link.src))
             drawn.append((link, number))
     ports = Counter(lower for _, lower in upper_lower)
@@ -146,7 +148,9 @@ def _svg(graph: "BackwardGraph", sketch: Sketch, style: str) -> str:
     if sketch.note:
         top = 24.0
         width = max(width, _width("small", sketch.note) + 2 * _PADDING)
-        parts.append(f'<text class="gb-small" x="{_px(width / 2)}" y="18">{escape(sketch.note)}</text>')
+        parts.append(
+            f'<text class="gb-small" x="{_px(width / 2)}" y="18">{escape(sketch.note)}</text>'
+        )
     shift = (width - layout.width) / 2
     parts.append(f'<g transform="translate({_px(shift)} {_px(top)})">')
     for (link, number), route in zip(drawn, layout.routes, strict=True):
@@ -173,7 +177,7 @@ def _label(item: Item, roots: int) -> _Label:
         lines.append(("shape", item.shape))
         lines.append(("small", item.label))
     else:
-        lines += [("name", line) for line in _wrapped("", item.label.split(", "))]
+        lines += [("name", line) for line in _wrapped("", item.label.split(", "), _LONGEST_LABEL)]
         lines.append(("shape", " ".join(filter(None, (_shorten(item.name), item.shape)))))
     for detail in item.details:
         lines += [("small", line) for line in _wrapped("", detail.split(", "))]
@@ -195,24 +199,24 @@ def _label(item: Item, roots: int) -> _Label:
     )
 
 
-def _wrapped(start: str, words: Sequence[str]) -> list[str]:
+def _wrapped(start: str, words: Sequence[str], longest: int = _LONGEST) -> list[str]:
     """`words` with commas between, in lines that are not too long; nothing without words."""
     lines: list[str] = []
     for number, word in enumerate(words):
-        piece = _shorten(word) + ("," if number < len(words) - 1 else "")
-        if lines and _columns(lines[-1]) + 1 + _columns(piece) <= _LONGEST:
+        piece = _shorten(word, longest) + ("," if number < len(words) - 1 else "")
+        if lines and _columns(lines[-1]) + 1 + _columns(piece) <= longest:
             lines[-1] += f" {piece}"
         else:
             lines.append(piece if lines else start + piece)
     return lines
 
 
-def _shorten(text: str) -> str:
+def _shorten(text: str, longest: int = _LONGEST) -> str:
     """The start and the end of what is too long: the end of a parameter's name tells most."""
-    if _columns(text) <= _LONGEST:
+    if _columns(text) <= longest:
         return text
-    half = _LONGEST // 2
-    while _columns(text[:half]) + _columns(text[-half:]) > _LONGEST:
+    half = longest // 2
+    while _columns(text[:half]) + 1 + _columns(text[-half:]) > longest:
         half -= 1
     return f"{text[:half]}…{text[-half:]}"
 
@@ -224,7 +228,9 @@ def _columns(text: str) -> int:
     return sum(
         0
         if unicodedata.category(letter) in ("Mn", "Me", "Cf")
-        else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        else 2
+        if unicodedata.east_asian_width(letter) in "WF"
+        else 1
         for letter in text
     )
 
@@ -242,10 +248,11 @@ def _node(item: Item, label: _Label, box: Box, roots: int) -> str:
     classes = f"gb-node {kind}" + (" gb-root" if item.outputs else "")
     radius = min(16.0, box.height / 2) if item.kind == "leaf" else 4.0
     shape = f'width="{_px(box.width)}" height="{_px(box.height)}" rx="{_px(radius)}"'
+    tip = described(item, roots) + (f"  # {item.line}" if item.line else "")
     parts = [
         f'<g class="{classes}" data-node="{item.nodes[0]}" '
         f'transform="translate({_px(box.x)} {_px(box.y)})">'
-        f"<title>{escape(described(item, roots))}</title>"
+        f"<title>{escape(tip)}</title>"
         f'<rect class="gb-box" {shape}/><rect class="gb-tint" {shape}/>'
     ]
     y = _PADDING / 2
@@ -283,7 +290,7 @@ def _edge(
         f'data-dst="{sketch.items[link.dst].nodes[0]}" data-input="{graph._edges[edge][2]}" '
         f'data-edge="{edge}" d="{"".join(path)}"/>'
     )
-    if len(link.edges) > _SEPARATE:
+    if len(link.edges) > link.arrows:
         x, y = route[0]
         text += (
             f'<text class="gb-small gb-count" x="{_px(x + 7)}" y="{_px(y + 15)}">'
@@ -294,7 +301,9 @@ def _edge(
 
 def _in_words(sketch: Sketch) -> str:
     """The drawing for those who do not see it, from the inputs to the outputs."""
-    labels = [item.name if item.kind == "leaf" and item.name else item.label for item in sketch.items]
+    labels = [
+        item.name if item.kind == "leaf" and item.name else item.label for item in sketch.items
+    ]
     total, count = Counter(labels), Counter[str]()
     names = [""] * len(labels)
     for number in range(len(labels) - 1, -1, -1):
@@ -308,6 +317,10 @@ def _in_words(sketch: Sketch) -> str:
     ]
     if len(sketch.links) > len(sentences):
         sentences.append(f"and {len(sketch.links) - len(sentences):,} more")
-    outputs = ", ".join(name for name, item in zip(names, sketch.items, strict=True) if item.outputs)
-    start = f"{sketch.note}. " if sketch.note else ""
-    return f"{start}From inputs to outputs: {'; '.join(sentences)}. Outputs: {outputs}."
+    outputs = [name for name, item in zip(names, sketch.items, strict=True) if item.outputs]
+    parts = [
+        sketch.note,
+        f"From inputs to outputs: {'; '.join(sentences)}" if sentences else None,
+        f"{'Output' if len(outputs) == 1 else 'Outputs'}: {', '.join(outputs)}",
+    ]
+    return ". ".join(filter(None, parts)) + "."

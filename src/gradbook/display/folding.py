@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ _MOST = 60  # items that are left of a larger graph
 _SHORTEST_RUN = 3  # two nodes say more than their fold
 _LONGEST_PERIOD = 4
 _NAMED_KINDS = 3
+_SHARED = 3  # uses of a leaf
+_SEPARATE = 3  # parallel edges that are shown one by one
 _BIG = 1_000_000  # bytes of a saved tensor that are worth a word
 
 Kind = Literal["leaf", "op", "run", "module", "part"]
@@ -59,11 +62,13 @@ class Link:
         src: position in `Sketch.items`.
         dst: position in `Sketch.items`, always behind `src`.
         edges: positions in `BackwardGraph.edges`.
+        arrows: how many arrows show them: few edges between two nodes are shown one by one.
     """
 
     src: int
     dst: int
     edges: tuple[int, ...]
+    arrows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +118,17 @@ def sketch_of(graph: "BackwardGraph", fold: bool | None = None, limit: int = LIM
     if fold not in (None, True, False):
         raise TypeError(f"fold must be True, False or None, got {fold!r}")
     count = len(graph)
+    group_of: Sequence[int] = range(count)
     paths: list[str] = []
+    cut = False
     if fold or (fold is None and count > limit):
-        groups = _runs(graph)
-        if len(groups) > limit:
-            groups, paths = _cut(graph, groups, min(limit, _MOST))
-    else:
-        groups = [[node] for node in range(count)]
+        group_of = _runs(graph)
+        cut = max(group_of) >= limit
+        if cut:
+            group_of, paths = _cut(graph, group_of, min(limit, _MOST))
+    groups: list[list[int]] = [[] for _ in range(max(group_of) + 1)]
+    for node, group in enumerate(group_of):
+        groups[group].append(node)
 
     outputs: dict[int, list[int]] = {}
     for position, root in enumerate(graph.roots):
@@ -127,19 +136,13 @@ def sketch_of(graph: "BackwardGraph", fold: bool | None = None, limit: int = LIM
     items = tuple(
         _single(graph, nodes[0], outputs)
         if len(nodes) == 1
-        else _folded(graph, nodes, outputs, paths[number] if paths else None)
+        else _folded(graph, nodes, outputs, paths[number] if cut else None)
         for number, nodes in enumerate(groups)
     )
-    links = _links(graph, groups)
     note = None
     if len(items) < count:
         note = f"{count:,} nodes, shown folded into {len(items):,}"
-    return Sketch(
-        items,
-        tuple(Link(src, dst, tuple(edges)) for (src, dst), edges in links.items()),
-        _title(graph),
-        note,
-    )
+    return Sketch(items, _links(graph, groups, group_of), _title(graph), note)
 
 
 def _title(graph: "BackwardGraph") -> str:
@@ -152,29 +155,36 @@ def _title(graph: "BackwardGraph") -> str:
 
 
 def _links(
-    graph: "BackwardGraph", groups: Sequence[Sequence[int]]
-) -> dict[tuple[int, int], list[int]]:
-    """The edges between different groups, by their two groups."""
-    group_of = [0] * len(graph)
-    for number, nodes in enumerate(groups):
-        for node in nodes:
-            group_of[node] = number
+    graph: "BackwardGraph", groups: Sequence[Sequence[int]], group_of: Sequence[int]
+) -> tuple[Link, ...]:
+    """The edges between different groups."""
     links: dict[tuple[int, int], list[int]] = {}
     for edge, (src, dst, _) in enumerate(graph._edges):
         ends = group_of[src], group_of[dst]
         if ends[0] != ends[1]:
             links.setdefault(ends, []).append(edge)
-    # Sorting is stable: the inputs of an item stay in their order.
-    return dict(sorted(links.items(), key=lambda link: link[0][0]))
+    return tuple(
+        Link(
+            src,
+            dst,
+            tuple(edges),
+            len(edges)
+            if len(edges) <= _SEPARATE and len(groups[src]) == len(groups[dst]) == 1
+            else 1,
+        )
+        # Sorting is stable: the inputs of an item stay in their order.
+        for (src, dst), edges in sorted(links.items(), key=lambda link: link[0][0])
+    )
 
 
 # Folding: runs ---------------------------------------------------------------------------------
 
 
-def _runs(graph: "BackwardGraph") -> list[list[int]]:
-    """All nodes in groups: a run is one group, any other node is alone.
+def _runs(graph: "BackwardGraph") -> list[int]:
+    """The group of each node: a run is one group, any other node is alone.
 
-    A node of a run has one parent, one child and no name. Groups are in the order of the graph.
+    A node of a run has one parent, one child and no name. Groups are numbered in the order of the
+    graph, so that none points at an earlier one.
     """
     none, several = -1, -2
     parent = [none] * len(graph)
@@ -184,123 +194,200 @@ def _runs(graph: "BackwardGraph") -> list[list[int]]:
             child[src] = dst if child[src] == none else several
         if parent[dst] != src:
             parent[dst] = src if parent[dst] == none else several
-    roots = set(graph.roots)
-    groups: list[list[int]] = []
-    run_of: dict[int, list[int]] = {}
+    for root in graph.roots:
+        parent[root] = several
+    run_of = [none] * len(graph)
+    sizes: list[int] = []
     for node, (_, _, _, _, tensor_name, _, _) in enumerate(graph._columns):
         above = parent[node]
-        if above < 0 or child[node] < 0 or tensor_name is not None or node in roots:
-            groups.append([node])
-            continue
-        run = run_of.get(above)
-        if run is None:
-            groups.append(run := [])
-        run.append(node)
-        run_of[node] = run
-    folded = []
-    for nodes in groups:
-        folded += [nodes] if len(nodes) >= _SHORTEST_RUN else [[node] for node in nodes]
-    return folded
+        if above >= 0 and child[node] >= 0 and tensor_name is None:
+            if run_of[above] == none:
+                run_of[node] = len(sizes)
+                sizes.append(1)
+            else:
+                run_of[node] = run_of[above]
+                sizes[run_of[node]] += 1
+    group_of = []
+    number = [none] * len(sizes)
+    count = 0
+    for run in run_of:
+        if run != none and sizes[run] >= _SHORTEST_RUN:
+            if number[run] == none:
+                number[run] = count
+                count += 1
+            group_of.append(number[run])
+        else:
+            group_of.append(count)
+            count += 1
+    return group_of
 
 
 # Folding: cuts across the graph ----------------------------------------------------------------
 
 
-def _cut(
-    graph: "BackwardGraph", groups: list[list[int]], most: int
-) -> tuple[list[list[int]], list[str]]:
-    """At most `most` groups, and the module of each (none for equal parts).
+def _cut(graph: "BackwardGraph", group_of: Sequence[int], most: int) -> tuple[list[int], list[str]]:
+    """The part of each node, and the module of each of at most `most` parts, empty if it has none.
 
     Any cut of an order in which inputs come behind what uses them leaves a graph without cycles.
     """
-    order = _order(groups, _links(graph, groups))
-    modules = _modules(graph, [groups[group] for group in order])
-    paths: list[str] = []
-    starts = [len(order) * part // most for part in range(most)]
-    for depth in range(max(map(len, modules), default=0), 0, -1):
-        changes = [
-            position
-            for position, module in enumerate(modules)
-            if not position or module[:depth] != modules[position - 1][:depth]
-        ]
-        if len(changes) > 1:
-            # Where even the outermost modules are too many, neighbours go together.
-            together = -(-len(changes) // most)
-            starts = changes[::together]
-            lasts = [*changes[together - 1 :: together], changes[-1]]
-            paths = [
-                _between(modules[start][:depth], modules[last][:depth])
-                for start, last in zip(starts, lasts, strict=False)
-            ]
-            if together == 1:
-                break
-    cut = [
-        sorted(node for group in order[start:end] for node in groups[group])
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=True)
-    ]
-    return cut, paths
+    inputs = _Inputs(graph, group_of)
+    # Leaves that are used in many places stay alone, as the weights of a loop; they can be last.
+    uses = Counter(dst for _, dst, _ in graph._edges if graph._columns[dst][5])
+    leaves = [leaf for leaf, number in uses.most_common(most // 4) if number >= _SHARED]
+    shared = [group_of[leaf] for leaf in sorted(leaves)]
+    most -= len(shared)
+
+    starts: list[int] = []
+    modules = _modules(graph, group_of)
+    if modules:
+        order = [group for group in _by_branch(inputs) if group not in shared]
+        starts, paths = _changes(_spread(modules, order), most)
+    if not starts:
+        order = [group for group in _by_level(inputs) if group not in shared]
+        starts = [len(order) * part // most for part in range(most)]
+        paths = [""] * most
+    part_of = [0] * len(inputs)
+    for part, (start, end) in enumerate(zip(starts, [*starts[1:], len(order)], strict=True)):
+        for group in order[start:end]:
+            part_of[group] = part
+    for part, group in enumerate(shared, len(starts)):
+        part_of[group] = part
+    return [part_of[group] for group in group_of], [*paths, *("" for _ in shared)]
 
 
-def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
-    start, end = ".".join(first), ".".join(last)
-    return start if start == end else f"{end} to {start}"
+class _Inputs:
+    """The inputs of each group, parallel edges included.
+
+    They are slices of one list: a list for each group would keep the garbage collector busy.
+    """
+
+    def __init__(self, graph: "BackwardGraph", group_of: Sequence[int]) -> None:
+        count = max(group_of) + 1
+        numbers = [0] * count
+        self.uses = [0] * count
+        """How many edges lead to each group."""
+        for src, dst, _ in graph._edges:
+            if group_of[src] != group_of[dst]:
+                numbers[group_of[src]] += 1
+                self.uses[group_of[dst]] += 1
+        self._ends = list(accumulate(numbers))
+        self._starts = self._ends[:]
+        self._all = [0] * self._ends[-1]
+        for src, dst, _ in reversed(graph._edges):
+            group = group_of[src]
+            if group != group_of[dst]:
+                self._starts[group] -= 1
+                self._all[self._starts[group]] = group_of[dst]
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, group: int) -> list[int]:
+        return self._all[self._starts[group] : self._ends[group]]
 
 
-def _order(groups: Sequence[object], links: Iterable[tuple[int, int]]) -> list[int]:
+def _by_branch(inputs: _Inputs) -> list[int]:
     """The groups, inputs behind what uses them, and each branch in one piece.
 
     It is the reverse of the order in which a depth-first search leaves them. The search goes into
     the longest branch first, so that a short one, such as a weight, stands next to its use.
     """
-    count = len(groups)
-    children: list[list[int]] = [[] for _ in range(count)]
-    used = [False] * count
-    for src, dst in links:
-        children[src].append(dst)
-        used[dst] = True
+    count = len(inputs)
     height = [0] * count
     for group in range(count - 1, -1, -1):
-        below = children[group]
-        if below:
-            below.sort(key=height.__getitem__)
-            height[group] = height[below[-1]] + 1
+        height[group] = max((height[below] for below in inputs[group]), default=-1) + 1
     left: list[int] = []
     seen = [False] * count
-    for root in range(count - 1, -1, -1):
-        stack = [] if used[root] else [root]
-        while stack:
-            group = stack[-1]
+    stack = [root for root in range(count) if not inputs.uses[root]]
+    while stack:
+        group = stack.pop()
+        if group < 0:
+            left.append(~group)
+        elif not seen[group]:
             seen[group] = True
-            below = children[group]
-            while below and seen[below[-1]]:
-                below.pop()
-            if below:
-                stack.append(below.pop())
-            else:
-                left.append(stack.pop())
+            stack.append(~group)
+            stack += sorted(inputs[group], key=height.__getitem__)
     return left[::-1]
 
 
-def _modules(graph: "BackwardGraph", groups: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
-    """The module path of each group; of one without a parameter, that of its inputs."""
-    found: list[tuple[str, ...]] = []
+def _by_level(inputs: _Inputs) -> list[int]:
+    """The groups, inputs behind what uses them, and what happens at about the same time together.
+
+    The level is the longest way from an output. What computes on inputs that are needed elsewhere
+    too moves up to these: the loss of each step of a loop stands by its step.
+    """
+    count = len(inputs)
+    level = [0] * count
+    for group in range(count):
+        for below in inputs[group]:
+            level[below] = max(level[below], level[group] + 1)
+    for group in range(count - 1, -1, -1):
+        found = inputs[group]
+        more = len(found) - inputs.uses[group]
+        if more > 0 or (more == 0 and found and all(inputs[below] for below in found)):
+            level[group] = min(level[below] for below in found) - 1
+    return sorted(range(count), key=level.__getitem__)
+
+
+def _modules(graph: "BackwardGraph", group_of: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The module path of each group that is a module's parameter, or uses one."""
     paths: dict[int, tuple[str, ...]] = {}
     for node, (_, _, _, _, tensor_name, is_leaf, _) in enumerate(graph._columns):
         if is_leaf and tensor_name is not None and "." in (name := str(tensor_name)):
-            paths[node] = tuple(one_line(name).split(".")[:-1])
-    own: dict[int, tuple[str, ...]] = dict(paths)
-    for src, dst, _ in graph._edges:
-        if dst in paths:
-            own.setdefault(src, paths[dst])
+            paths[group_of[node]] = tuple(one_line(name).split(".")[:-1])
+    modules = dict(paths)
+    if paths:
+        for src, dst, _ in graph._edges:
+            if group_of[dst] in paths:
+                modules.setdefault(group_of[src], paths[group_of[dst]])
+    return modules
+
+
+def _spread(modules: dict[int, tuple[str, ...]], order: Sequence[int]) -> list[tuple[str, ...]]:
+    """The module path of each group in `order`; without one of its own, that of its inputs."""
+    found: list[tuple[str, ...]] = []
     last: tuple[str, ...] = ()
-    for nodes in reversed(groups):
-        last = own.get(nodes[0], last)
+    for group in reversed(order):
+        last = modules.get(group, last)
         found.append(last)
     found.reverse()
     # Behind the last parameter there are no inputs to ask: the nearest module before.
     for position in range(1, len(found)):
         found[position] = found[position] or found[position - 1]
     return found
+
+
+def _changes(modules: Sequence[tuple[str, ...]], most: int) -> tuple[list[int], list[str]]:
+    """Where another module begins, and what each is called; nothing if there is only one.
+
+    The innermost modules are taken of which there are not too many.
+    """
+    starts: list[int] = []
+    paths: list[str] = []
+    for depth in range(max(map(len, modules), default=0), 0, -1):
+        changes = [
+            position
+            for position, module in enumerate(modules)
+            if not position or module[:depth] != modules[position - 1][:depth]
+        ]
+        if len(changes) == 1:
+            break
+        # Where even the outermost are too many, neighbours go together.
+        together = -(-len(changes) // most)
+        starts = changes[::together]
+        lasts = [*changes[together - 1 :: together], changes[-1]]
+        paths = [
+            _between(modules[last][:depth], modules[start][:depth])
+            for start, last in zip(starts, lasts, strict=False)
+        ]
+        if together == 1:
+            break
+    return starts, paths
+
+
+def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
+    start, end = ".".join(first), ".".join(last)
+    return start if start == end else f"{start} to {end}"
 
 
 # Words -----------------------------------------------------------------------------------------
@@ -319,7 +406,7 @@ def _single(graph: "BackwardGraph", node: int, outputs: dict[int, list[int]]) ->
         if nbytes >= _BIG:
             text += f" {in_bytes(nbytes)}"
         if edited is not None:
-            text += f" edited: version {version}, now {edited}"
+            text += f" edited (version {version}, now {edited})"
         kept.append(text)
     return Item(
         label=one_line(name),
@@ -337,8 +424,13 @@ def _single(graph: "BackwardGraph", node: int, outputs: dict[int, list[int]]) ->
 
 
 def _folded(
-    graph: "BackwardGraph", nodes: list[int], outputs: dict[int, list[int]], path: str | None
+    graph: "BackwardGraph",
+    nodes: list[int],
+    outputs: dict[int, list[int]],
+    module: str | None,
 ) -> Item:
+    """The item of several nodes: a run if `module` is None."""
+    run = module is None
     columns = [graph._columns[node] for node in nodes]
     names = [column[0] for column in columns if not column[5]]
     leaves = len(columns) - len(names)
@@ -346,28 +438,24 @@ def _folded(
     listed = ", ".join(kinds[:_NAMED_KINDS])
     if len(kinds) > _NAMED_KINDS:
         listed += f" and {plural(len(kinds) - _NAMED_KINDS, 'more kind')}"
-    kind: Kind = "run"
-    shape = ""
     details: list[str] = []
-    label = _repeated(names) if path is None and not leaves else None
-    if label is not None:
-        shape = _shapes(columns[-1][1], columns[0][1])
-    else:
-        shape = _shape(columns[0][1])
-        kind = "part" if path is None else "module"
-        label = path or plural(len(nodes), "node")
-        if names:
-            details.append(f"{plural(len(names), 'operation')}: {listed}")
-        if leaves:
-            details.append(plural(leaves, *(("parameter",) if path else ("leaf", "leaves"))))
+    label = module or (_repeated(names) if not leaves else None)
+    if label is None:
+        label = f"a run of {len(nodes):,} nodes" if run else plural(len(nodes), "node")
+    if names and label != _repeated(names):
+        details.append(f"{plural(len(names), 'operation')}: {listed}")
+    if leaves:
+        details.append(plural(leaves, *(("parameter",) if module else ("leaf", "leaves"))))
     values = [values for column in columns for _, values in column[2]]
     freed = sum(value[6] for value in values)
     kept = len(values) - freed
+    shape = _shape(columns[0][1])
+    first = _shape(columns[-1][1])
     return Item(
         label=label,
-        kind=kind,
+        kind="run" if run else "module" if module else "part",
         name="",
-        shape=shape,
+        shape=f"{first} to {shape}" if run and first and shape and first != shape else shape,
         saved=(plural(kept, "tensor"),) if kept else (),
         released=(plural(freed, "tensor"),) if freed else (),
         constants=sum(column[3] for column in columns),
@@ -395,11 +483,6 @@ def _shape(shape: Iterable[object] | None) -> str:
         return ""
     sizes = [str(size) for size in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
-
-
-def _shapes(first: Iterable[object] | None, last: Iterable[object] | None) -> str:
-    start, end = _shape(first), _shape(last)
-    return f"{start} to {end}" if start and end and start != end else start or end
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

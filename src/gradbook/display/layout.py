@@ -9,6 +9,7 @@ import math
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _BOX_GAP = 28.0  # between boxes of a layer
 _LINE_GAP = 12.0  # between a line and what stands beside it
@@ -59,9 +60,7 @@ def room_for(ports: int) -> float:
     return (ports + 1) * _PORT
 
 
-def lay_out(
-    sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]
-) -> Layout:
+def lay_out(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
     """Place boxes so that every edge leads downward.
 
     Args:
@@ -71,23 +70,21 @@ def lay_out(
 
     >>> layout = lay_out([(80, 40), (80, 40), (80, 40)], [(0, 2), (1, 2)])
     >>> [(box.x, box.y) for box in layout.boxes]
-    [(10.0, 10.0), (118.0, 10.0), (64.0, 88.0)]
+    [(10.0, 10.0), (118.0, 10.0), (64.0, 94.75)]
     """
     if not sizes:
         return Layout(2 * _MARGIN, 2 * _MARGIN, (), ())
     grid = _Grid(sizes, edges)
     # Few crossings can be had in many ways; some make the edges much longer.
-    best: tuple[float, list[float], list[list[int]]] | None = None
-    for start in _STARTS:
+    tries = []
+    for start in _STARTS[:1] if grid.large else _STARTS:
         crossings = grid.order(start)
         centres = grid.centres()
-        cost = crossings * _CROSSING + grid.sideways(centres)
-        # The first start leaves inputs in their order: another one has to be clearly better.
-        if best is None or cost < 0.9 * best[0]:
-            best = cost, centres, grid.rows
-        if grid.large:
-            break
-    assert best is not None
+        tries.append((crossings * _CROSSING + grid.sideways(centres), centres, grid.rows))
+    best = tries[0]  # leaves inputs in their order: another one has to be clearly better
+    for one in tries[1:]:
+        if one[0] < 0.9 * best[0]:
+            best = one
     grid.rows = best[2]
     return grid.draw(best[1])
 
@@ -111,16 +108,12 @@ def _layers(
     for box in reversed(order):
         if below[box]:
             layer[box] = min(layer[low] for low in below[box]) - 1
-    # Then up again, where that makes more edges shorter than longer.
-    for _ in range(8):
-        moved = False
-        for box in order:
-            if above[box] and len(above[box]) > len(below[box]):
-                best = max(layer[high] for high in above[box]) + 1
-                moved = moved or best != layer[box]
-                layer[box] = best
-        if not moved:
-            break
+    # Then up again, where that makes more edges shorter than longer, or where what follows may move
+    # up too; but not up to an input of the whole, which may be used in many places.
+    for box in order:
+        more = len(above[box]) - len(below[box])
+        if more > 0 or (more == 0 and above[box] and all(above[high] for high in above[box])):
+            layer[box] = max(layer[high] for high in above[box]) + 1
     lifted = _lift(sizes, above, below, order, layer)
     top = min(layer)
     return [one - top for one in layer], lifted
@@ -209,7 +202,7 @@ class _Grid:
         self.cells = len(self.layer)
         self.above: list[list[int]] = [[] for _ in range(self.cells)]
         self.below: list[list[int]] = [[] for _ in range(self.cells)]
-        steps = {step: None for route in self.routes for step in zip(route, route[1:])}
+        steps = {step: None for route in self.routes for step in pairwise(route)}
         for upper, lower in steps:
             self.above[lower].append(upper)
             self.below[upper].append(lower)
@@ -237,9 +230,9 @@ class _Grid:
         """Fill the rows, with few crossings; returns how many.
 
         Args:
-            start: two ways to begin.
+            start: how to begin: with the longest branch first, and with the last input first.
         """
-        high_first, mirrored = start
+        longest_first, mirrored = start
         # A search from the outputs up keeps branches together.
         self.rows = [[] for _ in self.rows]
         seen = [False] * self.cells
@@ -252,7 +245,7 @@ class _Grid:
                 seen[cell] = True
                 self.rows[self.layer[cell]].append(cell)
                 near = self.above[cell] if mirrored else self.above[cell][::-1]
-                stack += sorted(near, key=self.height.__getitem__) if high_first else near
+                stack += sorted(near, key=self.height.__getitem__) if longest_first else near
         self._number()
         best, fewest = [row[:] for row in self.rows], self._crossings()
         idle = 0
@@ -331,7 +324,7 @@ class _Grid:
         right_of: list[dict[int, float]] = [{} for _ in range(number)]
         left_of: list[dict[int, float]] = [{} for _ in range(number)]
         for row in self.rows:
-            for one, other in zip(row, row[1:]):
+            for one, other in pairwise(row):
                 gap = _BOX_GAP if one < self.boxes and other < self.boxes else _LINE_GAP
                 gap += (self.width(one) + self.width(other)) / 2
                 left, right = block[one], block[other]
@@ -373,13 +366,13 @@ class _Grid:
         """Which cells stand on one vertical line: the block of each, and how many there are."""
         height, depth = self.height, self.depth
 
-        def kind(upper: int, lower: int) -> int | None:
+        def rank(upper: int, lower: int) -> int | None:
             """First long edges, then the longest line of boxes; None leaves an edge slanted."""
-            passing = (upper >= self.boxes) + (lower >= self.boxes)
-            if passing and upper not in self.lifted:
-                return 0 if passing == 2 else 2
-            if passing:
+            if upper in self.lifted:
                 return None
+            passing = (upper >= self.boxes) + (lower >= self.boxes)
+            if passing:
+                return 0 if passing == 2 else 2
             rivals = sum(height[up] >= height[upper] for up in self.above[lower])
             rivals += sum(depth[low] >= depth[lower] for low in self.below[upper])
             return 1 if rivals == 2 else None
@@ -390,10 +383,10 @@ class _Grid:
             taken_below: set[int] = set()
             chosen: list[tuple[int, int]] = []  # places of both ends, in order, not crossing
             steps = sorted(
-                (rank, -height[upper], self._aside(upper, lower), upper, lower)
+                (first, -height[upper], self._aside(upper, lower), upper, lower)
                 for upper in row
                 for lower in self.below[upper]
-                if (rank := kind(upper, lower)) is not None
+                if (first := rank(upper, lower)) is not None
             )
             for *_, upper, lower in steps:
                 if upper in taken_above or lower in taken_below:

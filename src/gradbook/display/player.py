@@ -148,11 +148,12 @@ def _outgoing(replay: Replay, step: Step) -> list[tuple[int, str, str, str, str]
         formula = numbers = ""
         if tree is not None:
             formula = rules.to_text(tree)
-            numbers = rules.to_text(tree, known)
             # A rule with large tensors, or with nothing to compute, says nothing in numbers.
             whole = all(not isinstance(v, Value) or v.numbers is not None for v in known.values())
-            if not whole or formula == "g":
-                numbers = ""
+            if whole and formula != "g":
+                numbers = rules.to_text(tree, known)
+            if rules.is_summed(tree, step.incoming[0], value):
+                name += f", summed to {shape_text(value.shape)}"
         found.append((position, name, formula, numbers, _short(value)))
     return found
 

@@ -121,6 +121,25 @@ def expression(name: str, position: int, known: Mapping[str, Any]) -> ast.expr |
     return _simplified(tree, known)
 
 
+def is_summed(tree: ast.expr, incoming: Value | None, outgoing: Value) -> bool:
+    """Whether the input was broadcast, so that what its copies would get was added up.
+
+    Args:
+        tree: the rule.
+        incoming: the gradient of the result.
+        outgoing: the gradient of the input, which has fewer elements then.
+    """
+    elementwise = not any(
+        isinstance(one, ast.MatMult) or (isinstance(one, ast.Name) and one.id == "outer")
+        for one in ast.walk(tree)
+    )
+    return (
+        elementwise
+        and incoming is not None
+        and math.prod(outgoing.shape) < math.prod(incoming.shape)
+    )
+
+
 def _simplified(tree: ast.expr, known: Mapping[str, Any]) -> ast.expr:
     """Leave out ``* alpha`` and ``/ n`` where they are 1: nobody wants to read them."""
     if isinstance(tree, ast.BinOp):

@@ -9,7 +9,7 @@ from gradbook.display.folding import Item, Sketch, plural, sketch_of
 if TYPE_CHECKING:
     from gradbook.graph import BackwardGraph
 
-_SINGLE_EDGES = 3  # more parallel edges are one line with a number
+_MOST_OUTPUTS = 3
 _MOST_SAVED = 3
 
 
@@ -129,7 +129,7 @@ def output_words(item: Item, roots: int) -> str:
         return ""
     if roots == 1:
         return "output"
-    if len(item.outputs) > _SINGLE_EDGES:
+    if len(item.outputs) > _MOST_OUTPUTS:
         return plural(len(item.outputs), "output")
     return f"output {', '.join(str(position + 1) for position in item.outputs)} of {roots:,}"
 
@@ -158,9 +158,8 @@ def _box(item: Item, roots: int) -> list[str]:
 def to_mermaid(graph: "BackwardGraph", *, fold: bool | None = None) -> str:
     """A Mermaid flowchart, inputs on top; see `BackwardGraph.to_mermaid`."""
     sketch = sketch_of(graph, fold)
-    lines = ["flowchart TD"]
-    if sketch.note:
-        lines.append(f"    %% {sketch.note}")
+    lines = ["---", f"title: {sketch.note}", "---"] if sketch.note else []
+    lines.append("flowchart TD")
     for item in reversed(sketch.items):
         label = "<br/>".join(map(_for_mermaid, _box(item, len(graph.roots))))
         start, end = {True: ("[[", "]]"), False: ("[", "]")}[bool(item.outputs)]
@@ -176,12 +175,12 @@ def to_mermaid(graph: "BackwardGraph", *, fold: bool | None = None) -> str:
 def _arrows(sketch: Sketch) -> Iterator[tuple[int, int, int]]:
     """First node of the input, first node of what uses it, and how many edges an arrow is."""
     for link in reversed(sketch.links):
-        ends = sketch.items[link.dst].nodes[0], sketch.items[link.src].nodes[0]
-        count = len(link.edges)
-        if count <= _SINGLE_EDGES:
-            yield from [(*ends, 1)] * count
-        else:
-            yield *ends, count
+        arrow = (
+            sketch.items[link.dst].nodes[0],
+            sketch.items[link.src].nodes[0],
+            len(link.edges) // link.arrows,
+        )
+        yield from (arrow,) * link.arrows
 
 
 def _for_mermaid(text: str) -> str:

@@ -1,0 +1,151 @@
+"""The texts of the Clinic's entries, taken from the catalogue of the package.
+
+A page of the Clinic shows and cures a message live; why it comes, how to recognise it and what to
+do is written once, in the catalogue, and stands on the page through directives:
+
+    :::{why} no-graph
+    :::
+    :::{cure} no-graph
+    :::
+    :::{variant} E01b
+    :::
+    :::{clinic-index} errors
+    :::
+
+The message search of the Clinic's front page gets the same catalogue, as a script: a page that is
+opened from a disk may not fetch a file.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from gradbook.catalogue import Entry, Variant, load, to_json
+
+_SEARCH_PAGE = "clinic/index"
+
+
+class _Texts(SphinxDirective):
+    """Has the id of an entry as its argument, and becomes Markdown from it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse what `markdown` gives for the argument."""
+        try:
+            text = "\n".join(self.markdown(self.arguments[0]))
+        except KeyError:
+            raise self.error(f"the catalogue has no {self.name} {self.arguments[0]!r}") from None
+        return self.parse_text_to_nodes(text)
+
+    def markdown(self, argument: str) -> Iterator[str]:
+        """The lines that stand for the directive."""
+        raise NotImplementedError
+
+
+class Why(_Texts):
+    """Causes of a message or trap, how to recognise it, and what older versions say."""
+
+    def markdown(self, argument: str) -> Iterator[str]:
+        """Causes as a sentence or a list."""
+        entry = load()[argument]
+        yield from _block("Why", entry.because)
+        if entry.signal:
+            yield from ("", f"**How to recognise it.** {entry.signal}")
+        if len(entry.examples) > 1:
+            words = "; ".join(f"`{_inline(example)}`" for example in entry.examples[1:])
+            yield from ("", f"**Also worded** {words}")
+
+
+class Cure(_Texts):
+    """What to do about a message or trap, and where to read on."""
+
+    def markdown(self, argument: str) -> Iterator[str]:
+        """Cures as a sentence or a list, and links to related entries."""
+        entry = load()[argument]
+        yield from _block("Cure", entry.cures)
+        if entry.related:
+            links = ", ".join(_link(load()[one]) for one in entry.related)
+            yield from ("", f"**Related:** {links}")
+
+
+class VariantOf(_Texts):
+    """Another cause of the same message."""
+
+    def markdown(self, argument: str) -> Iterator[str]:
+        """Its title, cause and cure; the argument is its source in the catalogue."""
+        variant = _variants()[argument]
+        yield f"**{variant.title}.** {variant.because}"
+        yield from ("", f"*Cure:* {variant.cure}")
+
+
+class Index(_Texts):
+    """All entries of a folder (``errors`` or ``traps``), by page; ``top`` has the most asked."""
+
+    def markdown(self, argument: str) -> Iterator[str]:
+        """A list of links under each group's title."""
+        catalogue = load()
+        if argument == "top":
+            for entry in catalogue.entries:
+                if entry.top:
+                    yield f"- {_link(entry)}"
+            return
+        groups = [group for group in catalogue.groups if group.folder == argument]
+        if not groups:
+            raise KeyError(argument)
+        for group in groups:
+            yield from ("", f"**[{group.title}]({argument}/{group.id}.md)**", "")
+            for entry in catalogue.entries:
+                if (entry.folder, entry.group) == (argument, group.id):
+                    yield f"- {_link(entry)}"
+
+
+def _block(title: str, texts: tuple[str, ...]) -> Iterator[str]:
+    if len(texts) == 1:
+        yield f"**{title}.** {texts[0]}"
+        return
+    yield from (f"**{title}.**", "")
+    for text in texts:
+        yield f"- {text}"
+
+
+def _link(entry: Entry) -> str:
+    # A reference with a text of its own: titles hold code, which an empty link would lose.
+    title = entry.title.replace("`", "")
+    return f"{{ref}}`{title} <{entry.id}>`"
+
+
+def _inline(text: str) -> str:
+    return text.replace("`", "'")
+
+
+def _variants() -> dict[str, Variant]:
+    return {v.source: v for entry in load().entries for v in entry.variants}
+
+
+def _load_search(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, object], doctree: object
+) -> None:
+    if pagename == _SEARCH_PAGE:
+        app.add_js_file("clinic-catalogue.js", loading_method="defer")
+        app.add_js_file("clinic-search.js", loading_method="defer")
+
+
+def _write_catalogue(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        path = Path(app.outdir, "_static", "clinic-catalogue.js")
+        path.write_text(f"const gradbookCatalogue = {to_json()};\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_directive("why", Why)
+    app.add_directive("cure", Cure)
+    app.add_directive("variant", VariantOf)
+    app.add_directive("clinic-index", Index)
+    app.connect("html-page-context", _load_search)
+    app.connect("build-finished", _write_catalogue)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,160 @@
+// The message search of the Clinic: the same catalogue and the same steps as gradbook.catalogue,
+// so that a message finds the same entry here and in Python (tests hold the two against each other).
+"use strict";
+
+const ClinicSearch = (() => {
+  const LONGEST_TEXT = 4000000, LONGEST_MESSAGE = 4000, LONGEST_SEARCH = 200000;
+  const MOST_LINES = 30, MOST_HEADS = 300;
+  const COLOUR = /\x1b\[[0-9;]*[A-Za-z]/g;
+  const TRACEBACK = /Traceback \(most recent call last\)|^ *File "|^-+> ?\d+ /m;
+  const HEAD = /(?:^|[\s|:>\]])(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*(?:Error|Exception|Warning|Failed)|Exception|Warning): ?(.*)$/;
+  const HEAD_WORDS = ["Error:", "Exception:", "Warning:", "Failed:"];
+  const STOP = /Traceback \(most recent call last\)|^\W*File "|^During handling of the above|^The above exception was the direct cause/;
+  const flat = (text) => text.split(/\s+/).filter(Boolean).join(" ");
+  const tail = (text, count) => text.slice(-count);
+
+  return class {
+    constructor(catalogue) {
+      this.entries = catalogue.entries;
+      this.compiled = this.entries.filter((entry) => entry.patterns.length).map((entry) => ({
+        entry,
+        patterns: entry.patterns.map((one) => new RegExp(one)),
+        context: entry.context.map((one) => new RegExp(one)),
+      }));
+      const wordsOf = (entry) => new Set(ClinicSearch.words([
+        entry.id.replaceAll("-", " "), entry.title, entry.signal, ...entry.examples,
+        ...entry.because, ...entry.cures, ...entry.variants.map((one) => one.title),
+      ].join(" ")));
+      this.bags = this.entries.map(wordsOf);
+      this.titles = this.entries.map((entry) => new Set(ClinicSearch.words(`${entry.id} ${entry.title}`)));
+      const counts = new Map();
+      for (const bag of this.bags) for (const word of bag) counts.set(word, (counts.get(word) ?? 0) + 1);
+      this.weights = new Map([...counts].map(([word, n]) => [word, Math.log(this.bags.length / n)]));
+    }
+
+    static words(text) {
+      return text.toLowerCase().match(/[a-z_]{3,}/g) ?? [];
+    }
+
+    // Entries whose message occurs in the text, most telling first.
+    find(given) {
+      const text = tail(given, LONGEST_TEXT).replace(COLOUR, "");
+      const lines = text.split(/\r\n|\r|\n/);
+      const heads = this.heads(lines);
+      let surroundings = TRACEBACK.test(text) ? text : null;
+      const found = new Map();
+      const add = (entry) => entry && !found.has(entry.id) && found.set(entry.id, entry);
+      const warns = ([name]) => name.endsWith("Warning");
+      const distinct = (some) => [...new Map(some.reverse().map((head) => [head.join("\n"), head])).values()].slice(0, MOST_HEADS);
+      for (const [name, message] of [...distinct(heads.filter((head) => !warns(head))), ...distinct(heads.filter(warns))]) {
+        add(this.match(message, name, surroundings));
+      }
+      if (heads.length) surroundings = text;
+      if (!found.size && text.length <= LONGEST_MESSAGE) {
+        for (const message of [text, ...lines.slice(-MOST_LINES).reverse()]) add(this.match(message, "", surroundings));
+      }
+      if (!found.size) {
+        const whole = tail(flat(text), LONGEST_SEARCH);
+        const hits = [];
+        for (const { entry, patterns, context } of this.compiled) {
+          for (const pattern of patterns) {
+            const all = [...whole.matchAll(new RegExp(pattern.source, "g"))];
+            if (all.length && this.believed(entry, context, "", surroundings)) hits.push([all.at(-1).index, entry]);
+          }
+        }
+        hits.sort((a, b) => b[0] - a[0]).forEach(([, entry]) => add(entry));
+      }
+      return [...found.values()];
+    }
+
+    heads(lines) {
+      const starts = new Map();
+      lines.forEach((line, number) => {
+        if (!HEAD_WORDS.some((word) => line.includes(word))) return;
+        const head = line.slice(0, LONGEST_MESSAGE).match(HEAD);
+        if (head) starts.set(number, head);
+      });
+      return [...starts].map(([number, head]) => {
+        const message = [head[2]];
+        for (let next = number + 1; next < Math.min(number + MOST_LINES, lines.length); next++) {
+          if (starts.has(next) || STOP.test(lines[next].slice(0, LONGEST_MESSAGE))) break;
+          message.push(lines[next].slice(0, LONGEST_MESSAGE));
+        }
+        return [head[1], flat(message.join(" ").slice(0, LONGEST_MESSAGE))];
+      });
+    }
+
+    match(given, name, surroundings) {
+      const message = flat(given.slice(0, LONGEST_MESSAGE));
+      return this.compiled.find(({ entry, patterns, context }) =>
+        patterns.some((pattern) => pattern.test(message)) && this.believed(entry, context, name, surroundings),
+      )?.entry;
+    }
+
+    believed(entry, context, name, surroundings) {
+      if (!context.length) return true;
+      if (name && !entry.type.includes(name)) return false;
+      return surroundings === null || context.some((one) => one.test(tail(surroundings, LONGEST_SEARCH)));
+    }
+
+    // Entries that share words with the text; rare words count more, words of the title most.
+    // The last word may still be in the making, so its beginning counts.
+    nearest(text, count = 8) {
+      const words = [...new Set(ClinicSearch.words(tail(text, LONGEST_MESSAGE)))];
+      const last = words.at(-1);
+      const scored = this.entries.map((entry, position) => {
+        let score = 0;
+        for (const word of words) {
+          const hit = this.bags[position].has(word) ? word
+            : word === last && [...this.bags[position]].find((one) => one.startsWith(word));
+          if (hit) score += (this.weights.get(hit) ?? 0) * (this.titles[position].has(hit) ? 3 : 1);
+        }
+        return [score / this.bags[position].size ** 0.25, position, entry];
+      });
+      return scored.filter(([score]) => score > 0).sort((a, b) => b[0] - a[0] || a[1] - b[1])
+        .slice(0, count).map(([, , entry]) => entry);
+    }
+  };
+})();
+
+if (typeof module !== "undefined") module.exports = { ClinicSearch };
+
+if (typeof document !== "undefined" && document.querySelector(".clinic-search")) {
+  const box = document.querySelector(".clinic-search");
+  const search = new ClinicSearch(gradbookCatalogue);
+  const make = (tag, values = {}, ...children) => {
+    const made = Object.assign(document.createElement(tag), values);
+    made.append(...children);
+    return made;
+  };
+  // Titles hold `code`.
+  const title = (text) => text.split("`").map((part, n) => (n % 2 ? make("code", { textContent: part }) : part));
+  const sentence = (text) => make("p", {}, ...title(text));
+  const field = make("textarea", {
+    id: "clinic-field", rows: 4, spellcheck: false, autocomplete: "off",
+    placeholder: "RuntimeError: element 0 of tensors does not require grad ...",
+  });
+  const label = make("label", { htmlFor: "clinic-field", textContent: "Paste a message or a whole traceback, or type a few words" });
+  const status = make("p", { className: "clinic-status" });
+  status.setAttribute("role", "status");
+  const results = make("ol", { className: "clinic-results" });
+  box.replaceChildren(label, field, status, results);
+
+  // At least one link before the index: the answer is one Tab away.
+  const root = document.documentElement.dataset.content_root ?? "../";
+  const show = () => {
+    const text = field.value.trim();
+    const found = text ? search.find(text) : [];
+    const near = text && !found.length ? search.nearest(text) : [];
+    results.replaceChildren(...[...found, ...near].map((entry) => make("li", {},
+      make("a", { href: root + entry.path }, ...title(entry.title)),
+      ...(found.includes(entry) ? [sentence(entry.because[0]), sentence(`Cure: ${entry.cures[0]}`)] : []),
+    )));
+    const alone = /\w*(Error|Exception|Warning)\b/.test(text);
+    status.textContent = !text ? "" : found.length ? (found.length === 1 ? "One entry:" : `${found.length} entries:`)
+      : near.length ? (alone ? "Not recognised. The nearest entries:" : "Entries with these words:") : "Nothing found.";
+  };
+  let timer;
+  field.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(show, 60); });
+  show();
+}

@@ -1,0 +1,164 @@
+"""What a reader does on a page: copy, switch the theme, use the keyboard, search, print."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import DESK, PHONE, SITE
+
+PAGE = "learn/accumulation.html"  # code, outputs, a figure, mathematics, folded cells, a table
+FOCUS = """() => {
+  const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
+  return {
+    tag: at.tagName, name: at.getAttribute("aria-label") || at.textContent.trim() || at.title,
+    outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0,
+    inside: box.right > 0 && box.left < innerWidth && box.width > 0,
+  };
+}"""
+
+
+def test_the_copy_button_copies_the_code_alone(open_page):
+    """Without prompts, outputs or line numbers: what is pasted runs."""
+    page = open_page(PAGE, permissions=["clipboard-read", "clipboard-write"])
+    cell = page.locator("div.cell_input").first
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.rstrip() == cell.locator("pre").inner_text().rstrip()
+    compile(copied, "copied", "exec")
+
+
+def test_only_code_has_copy_buttons(open_page):
+    """Every cell has one, and no output has."""
+    page = open_page(PAGE)
+    page.wait_for_selector("button.copybtn", state="attached")
+    cells = page.locator("div.cell_input pre").count()
+    assert cells > 0
+    assert page.locator("div.cell_input button.copybtn").count() == cells
+    assert page.locator("div.cell_output button.copybtn").count() == 0
+
+
+def test_the_first_tab_stop_skips_to_the_content(open_page):
+    """It is seen when it has the focus, and the next stop lies in the article."""
+    page = open_page(PAGE, reduced_motion="reduce")
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUS)["name"] == "Skip to content"
+    assert page.locator(".skip-to-content").bounding_box()["y"] >= -1
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("!!document.activeElement.closest('article')")
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_keyboard_reaches_everything_and_is_seen(open_page, width):
+    """Every stop lies on the page and shows that it has the focus; none holds the keyboard."""
+    page = open_page(PAGE, width, reduced_motion="reduce")
+    stops = []
+    for _ in range(300):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        stops.append(page.evaluate(FOCUS))
+    else:
+        pytest.fail(f"the keyboard does not leave the page: {stops[-3:]}")
+    assert [stop for stop in stops if not (stop["outline"] and stop["inside"])] == []
+    names = " ".join(stop["name"] for stop in stops)
+    assert "color theme" in names
+    assert ("Toggle site navigation" in names) == (width == PHONE)
+    assert ("Search" in names) == (width == DESK), "the side bar is a closed drawer on the phone"
+    assert len(stops) > 15
+
+
+def test_the_keyboard_opens_and_closes_the_drawers(open_page):
+    """The focus goes into the drawer, and back to its button."""
+    page = open_page(PAGE, PHONE, reduced_motion="reduce")
+    button = page.locator("button.nav-overlay-icon")
+    assert button.get_attribute("aria-expanded") == "false"
+    button.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    assert page.evaluate("!!document.activeElement.closest('.sidebar-drawer')")
+    page.keyboard.press("Escape")
+    assert button.get_attribute("aria-expanded") == "false"
+    assert page.evaluate("document.activeElement.className").startswith("nav-overlay-icon")
+
+
+def test_folded_cells_open_by_keyboard(open_page):
+    """They are plain details elements."""
+    page = open_page(PAGE)
+    folded = page.locator("article details").first
+    folded.locator("summary").press("Enter")
+    assert folded.get_attribute("open") is not None
+
+
+def test_the_theme_switches_by_keyboard_and_stays(open_page):
+    """Colours change, those of figures too, and the next page remembers."""
+    page = open_page(PAGE, color_scheme="light")
+
+    def colours() -> list[str]:
+        return page.evaluate(
+            "[document.body, document.querySelector('svg.figure')]"
+            ".map(e => getComputedStyle(e).color)"
+        )
+
+    light = colours()
+    switch = page.locator(".content-icon-container button.theme-toggle")
+    for _ in range(3):
+        if page.evaluate("document.body.dataset.theme") == "dark":
+            break
+        switch.press("Enter")
+    dark = colours()
+    assert page.evaluate("document.body.dataset.theme") == "dark"
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    page.reload()
+    assert page.evaluate("document.body.dataset.theme") == "dark"
+    assert colours() == dark
+
+
+def test_pages_are_read_without_javascript(open_page):
+    """Text, code, outputs, mathematics and figures are there; folded cells still open."""
+    page = open_page(PAGE, java_script_enabled=False)
+    article = page.locator("article")
+    assert "backward()" in article.inner_text()
+    for part in ("div.cell_input pre", "div.cell_output pre", "svg.figure", "math", "table.docutils th"):
+        box = article.locator(part).first.bounding_box()
+        assert min(box["height"], box["width"]) > 5, part
+    folded = article.locator("details").first
+    folded.locator("summary").click()
+    assert folded.locator("pre").first.is_visible()
+    assert r"\(" not in article.inner_text()
+
+
+def test_the_search_finds_a_word(open_page):
+    """Sphinx's own search works from a file server, with its scripts deferred."""
+    page = open_page("search.html?q=accumulate")
+    page.wait_for_selector("#search-results .search li a", timeout=20_000)
+    assert page.locator("h1").first.inner_text() == "Search"
+
+
+def test_paper_gets_the_text_alone(open_page):
+    """No side bar, no buttons, dark letters on white."""
+    page = open_page(PAGE, color_scheme="dark")
+    page.emulate_media(media="print")
+    for part in (".sidebar-drawer", ".toc-drawer", ".content-icon-container", ".copybtn"):
+        assert not page.locator(part).first.is_visible(), part
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
+        "rgb(255, 255, 255)",
+        "rgba(0, 0, 0, 0)",
+    )
+
+
+def test_links_within_the_site_lead_somewhere():
+    """Every file and every place on a page that a page refers to exists."""
+    ids = {}
+    for path in SITE.rglob("*.html"):
+        ids[path.resolve()] = set(re.findall(r'\bid="([^"]+)"', path.read_text("utf-8")))
+    broken = []
+    for path in SITE.rglob("*.html"):
+        for link in re.findall(r'(?<=\s)(?:href|src)="([^"]*)"', path.read_text("utf-8")):
+            if re.match(r"[a-z]+:|//|/", link):
+                continue
+            name, _, place = link.partition("#")
+            target = (path.parent / name.partition("?")[0]).resolve() if name else path.resolve()
+            if not Path(target).exists() or (place and place not in ids.get(target, {place})):
+                broken.append(f"{path.relative_to(SITE)}: {link}")
+    assert broken == []
