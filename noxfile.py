@@ -108,6 +108,14 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure speed against peers, side by side in one run, as ratios."""
+    install(session, "bench")
+    session.run("python", "tests/bench/graphs.py", "--limit", env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "tests/bench/accumulation.py", "--limit", "1.05")
+
+
+@nox.session(default=False)
 def links(session: nox.Session) -> None:
     """Check that links to other sites still work; needs the internet."""
     install(session, "docs")

@@ -487,6 +487,19 @@ def test_a_gradient_that_is_not_finite_is_not_stepped() -> None:
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
+def test_a_step_that_was_refused_has_to_be_discarded() -> None:
+    """The window's gradients are divided already: a second step with them would be wrong."""
+    w = torch.zeros(2, requires_grad=True)
+    accumulator = GradientAccumulator(torch.optim.SGD([w], lr=1.0), 1, clip_norm=1.0)
+    with pytest.raises(FloatingPointError):
+        backward_once(accumulator, w.sqrt().sum())
+    with pytest.raises(RuntimeError, match=r"half-way.*discard\(\)"):
+        accumulator.flush()
+    accumulator.discard()
+    backward_once(accumulator, w.sum())
+    assert accumulator.steps == 1
+
+
 def test_without_a_model_the_parameter_is_named_by_its_place() -> None:
     """Number and shape are what the optimizer knows."""
     w = torch.zeros(2, requires_grad=True)

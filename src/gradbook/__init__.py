@@ -1,12 +1,15 @@
 """Gradbook shows, explains and uses the gradients of PyTorch autograd."""
 
 from gradbook import check, data
+from gradbook.accumulate import GradientAccumulator
+from gradbook.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gradbook.compare import GradientEntry, GradientReport, compare_gradients
 from gradbook.expect import expect_error
 from gradbook.graph import BackwardGraph, Edge, Node, SavedTensor, graph
 from gradbook.lines import record_lines
 from gradbook.replay import Accumulated, Replay, Step, replay
 from gradbook.seeding import seed_everything
+from gradbook.training import Epoch, History, evaluate, fit
 from gradbook.values import Value
 
 __version__ = "0.1.0"
@@ -14,9 +17,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Accumulated",
     "BackwardGraph",
+    "Checkpoint",
     "Edge",
+    "Epoch",
+    "GradientAccumulator",
     "GradientEntry",
     "GradientReport",
+    "History",
     "Node",
     "Replay",
     "SavedTensor",
@@ -25,9 +32,13 @@ __all__ = [
     "check",
     "compare_gradients",
     "data",
+    "evaluate",
     "expect_error",
+    "fit",
     "graph",
+    "load_checkpoint",
     "record_lines",
     "replay",
+    "save_checkpoint",
     "seed_everything",
 ]

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -246,11 +246,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         try:
-            # torch.load does not look at the checksums that torch.save wrote.
-            if damaged := zipfile.ZipFile(file).testzip():
-                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = _load(file)
         except Exception as error:
             raise ValueError(
                 f"{path} cannot be read as a checkpoint: it is truncated, damaged or something "
@@ -267,6 +263,15 @@ def _read(path: Path) -> dict[str, Any]:
             "install a newer one"
         )
     return content
+
+
+def _load(file: BinaryIO) -> Any:
+    # torch.save writes checksums, but torch.load does not look at them.
+    damaged = zipfile.ZipFile(file).testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _check_plain(name: str, value: Any) -> None:

@@ -65,7 +65,8 @@ def first_nonfinite_output(model: nn.Module, inputs: Any) -> str:
     # Inner modules end before outer ones, so the innermost guilty module is found first.
     handles = [layer.register_forward_hook(watch(name)) for name, layer in module.named_modules()]
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        devices = {p.device for p in module.parameters() if p.is_cuda}
+        with torch.random.fork_rng(devices), torch.no_grad():
             module(inputs)
     finally:
         for handle in handles:
