@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gradbook.display.folding import Item, Link, Sketch, plural, sketch_of
@@ -56,7 +57,6 @@ display:block;margin-inline:auto;max-width:100%;height:auto;font-family:var(--gb
 .gradbook-graph .gb-fold .gb-box{stroke-dasharray:5 3}
 .gradbook-graph>.gb-small,.gradbook-graph .gb-count{paint-order:stroke;stroke:var(--gb-paper);\
 stroke-width:3px}
-.gradbook-graph .gb-count{text-anchor:start}
 .gradbook-graph .gb-edge{fill:none;stroke:var(--gb-line);stroke-width:1.5;stroke-linecap:round;\
 stroke-linejoin:round}
 """
@@ -155,6 +155,8 @@ def _svg(graph: "BackwardGraph", sketch: Sketch, style: str) -> str:
     parts.append(f'<g transform="translate({_px(shift)} {_px(top)})">')
     for (link, number), route in zip(drawn, layout.routes, strict=True):
         parts.append(_edge(graph, sketch, link, number, route))
+    for (link, _), route in zip(drawn, layout.routes, strict=True):
+        parts.append(_count(link, route))
     for item, label, box in zip(sketch.items, labels, layout.boxes, strict=True):
         parts.append(_node(item, label, box, len(graph.roots)))
     parts.append("</g>")
@@ -285,18 +287,24 @@ def _edge(
         x, y = nextx, nexty
     path.append(f"M{_px(x - 4.5)} {_px(y - 8)}L{_px(x)} {_px(y - 1.5)}L{_px(x + 4.5)} {_px(y - 8)}")
     edge = link.edges[number]
-    text = (
+    return (
         f'<path class="gb-edge" data-src="{sketch.items[link.src].nodes[0]}" '
         f'data-dst="{sketch.items[link.dst].nodes[0]}" data-input="{graph._edges[edge][2]}" '
         f'data-edge="{edge}" d="{"".join(path)}"/>'
     )
-    if len(link.edges) > link.arrows:
-        x, y = route[0]
-        text += (
-            f'<text class="gb-small gb-count" x="{_px(x + 7)}" y="{_px(y + 15)}">'
-            f"{plural(len(link.edges), 'edge')}</text>"
-        )
-    return text
+
+
+def _count(link: Link, route: Sequence[tuple[float, float]]) -> str:
+    """How many edges an arrow stands for; empty for one."""
+    if len(link.edges) == link.arrows:
+        return ""
+    # It stands between the last two layers: what comes before may be shared with other arrows.
+    last = list(pairwise(route))[-2:]
+    (x, y), (endx, endy) = max(last, key=lambda piece: piece[1][1] - piece[0][1])
+    return (
+        f'<text class="gb-small gb-count" x="{_px((x + endx) / 2)}" y="{_px((y + endy) / 2 + 4)}">'
+        f"{plural(len(link.edges), 'edge')}</text>"
+    )
 
 
 def _in_words(sketch: Sketch) -> str:

@@ -142,32 +142,49 @@ def _lift(
     All that a lifted box is computed from goes up with it.
     """
     lifted: set[int] = set()
+    height = [0] * len(layer)  # of what a box is computed from
+    for box in order:
+        height[box] = max((height[high] + 1 for high in above[box]), default=0)
+    rows = _rows(layer)
     one = max(layer)
-    while one >= min(layer):
-        row = [box for box in order if layer[box] == one]
+    while one in rows:
+        row = rows[one]
         one -= 1
-        inputs = [box for box in row if not above[box]]
-        movable = inputs if 2 * len(inputs) >= len(row) else row
         wide = sum(sizes[box][0] + _BOX_GAP for box in row)
-        if wide <= _WIDEST_LAYER or len(movable) < 2:
+        if wide <= _WIDEST_LAYER:
             continue
-        mean = sum(sizes[box][0] + _BOX_GAP for box in movable) / len(movable)
-        fixed = wide - mean * len(movable)
+        inputs = [box for box in row if not above[box]]
+        fixed = wide - sum(sizes[box][0] + _BOX_GAP for box in inputs)
+        movable = inputs if fixed <= _WIDEST_LAYER / 2 else row
+        fixed = fixed if movable is inputs else 0.0
+        mean = (wide - fixed) / len(movable)
         # The boxes of a column stand beside the lines from those above them.
-        levels = 2
-        while levels < min(len(movable), _MOST_LEVELS) and (
-            fixed + math.ceil(len(movable) / levels) * (mean + (levels - 1) * _LINE_GAP)
-            > _WIDEST_LAYER
-        ):
-            levels += 1
+        levels = min(
+            range(1, min(len(movable), _MOST_LEVELS) + 1),
+            key=lambda levels: max(
+                _WIDEST_LAYER,
+                fixed + math.ceil(len(movable) / levels) * (mean + (levels - 1) * _LINE_GAP),
+            ),
+        )
+        # A box leaves room for the few that stand above it.
+        step = 1 + min(3, max(height[box] for box in movable))
         movable.sort(key=lambda box: (min(below[box], default=-1), box))
         for number, box in enumerate(movable):
-            layer[box] -= number % levels
             if number % levels:
+                layer[box] -= step * (number % levels)
                 lifted.add(box)
         for box in reversed(order):
             layer[box] = min([layer[box], *(layer[low] - 1 for low in below[box])])
+        rows = _rows(layer)
     return lifted
+
+
+def _rows(layer: Sequence[int]) -> dict[int, list[int]]:
+    """The boxes of each layer."""
+    rows: dict[int, list[int]] = {one: [] for one in range(min(layer), max(layer) + 1)}
+    for box, one in enumerate(layer):
+        rows[one].append(box)
+    return rows
 
 
 class _Grid:
@@ -433,7 +450,8 @@ class _Grid:
         for box, (width, height) in enumerate(self.sizes):
             row = self.layer[box]
             top = (tops[row] + bottoms[row] - height) / 2
-            boxes.append(Box(centres[box] - width / 2 - left, top, width, height))
+            x = centres[box] - width / 2 - left
+            boxes.append(Box(round(x, 2), round(top, 2), width, height))
         routes = []
         for edge, route in enumerate(self.routes):
             start, end = route[0], route[-1]
@@ -444,7 +462,7 @@ class _Grid:
                 points += [(centres[cell] - left, tops[row]), (centres[cell] - left, bottoms[row])]
             x = boxes[end].x + boxes[end].width / 2 + ends[edge][1]
             points += [(x, tops[self.layer[end]]), (x, boxes[end].y)]
-            routes.append(tuple(dict.fromkeys(points)))
+            routes.append(tuple(dict.fromkeys((round(x, 2), round(y, 2)) for x, y in points)))
         return Layout(right - left, bottoms[-1] + _MARGIN, tuple(boxes), tuple(routes))
 
     def _ends(self, centres: list[float]) -> list[tuple[float, float]]:

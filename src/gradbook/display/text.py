@@ -30,7 +30,7 @@ def to_text(graph: "BackwardGraph", *, fold: bool | None = None) -> str:
     >>> x, w = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
     >>> y = torch.tanh(x * w)
     >>> print(to_text(graph(y + y.exp(), params={"x": x, "w": w})))
-    6 nodes, 6 edges, 2 leaves, 36 bytes saved
+    6 nodes, 6 edges, 2 leaves, 48 bytes saved
     AddBackward0  (3,)
     ├─ → *1 TanhBackward0
     ExpBackward0  (3,)  saved: result (3,)
