@@ -24,6 +24,7 @@ extensions = [
     "mathematics",
     "notebooks",
     "players",
+    "warm_kernels",
 ]
 exclude_patterns = ["_build", "conftest.py"]
 nitpicky = True
@@ -42,6 +43,16 @@ nb_execution_raise_on_error = False  # else the build stops at the first failing
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+# Loaded once for all kernels (with ipykernel): what most pages import, and what that imports late.
+warm_kernels_modules = [
+    "torch",
+    "torch._dynamo",  # by the first optimizer
+    "torch.func",
+    "torch.utils.checkpoint",
+    "matplotlib.pyplot",
+    "matplotlib.backends.backend_svg",
+    "gradbook",
+]
 nb_render_markdown_format = "myst"  # tables that cells make; CommonMark has none
 nb_ipywidgets_js = {}  # the default loads scripts from another host
 nb_code_prompt_show = "Show the code"

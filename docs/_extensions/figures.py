@@ -1,21 +1,18 @@
 """Turn matplotlib figures into SVG that follows the theme and has an alternative text.
 
 A page draws with plain matplotlib, as a reader would. The kernels are told to make SVG with
-text left as text; its black lines and letters become ``currentColor``, and the figure stands in
-the page itself, where the page's colours reach it.
+text left as text (`KERNEL_CONFIG`); its black lines and letters become ``currentColor``, and the
+figure stands in the page itself, where the page's colours reach it.
 """
 
-import os
 import re
 from collections.abc import Callable
 from html import escape
-from pathlib import Path
 
 from nbformat import NotebookNode
-from sphinx.application import Sphinx
 
-# Read by every kernel of the build through IPYTHONDIR.
-_KERNEL_CONFIG = """\
+# Settings of the kernels that draw.
+KERNEL_CONFIG = """\
 c.InlineBackend.figure_formats = {"svg"}
 c.InlineBackend.print_figure_kwargs = {"bbox_inches": "tight", "metadata": {"Date": None}}
 c.InlineBackend.rc = {
@@ -32,18 +29,8 @@ c.InlineBackend.rc = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gradbook",
 }
-c.HistoryManager.enabled = False
 """
 _STYLE = re.compile(r"#000000|\bblack\b")
-
-
-def use_svg_figures(app: Sphinx) -> None:
-    """Have the build's kernels draw SVG whose bytes depend on the figure alone."""
-    folder = Path(app.outdir).parent / "ipython"
-    profile = folder / "profile_default"
-    profile.mkdir(parents=True, exist_ok=True)
-    (profile / "ipython_kernel_config.py").write_text(_KERNEL_CONFIG, encoding="utf-8")
-    os.environ["IPYTHONDIR"] = str(folder)
 
 
 def theme_figures(notebook: NotebookNode, warn: Callable[[str, int | None], None]) -> None:

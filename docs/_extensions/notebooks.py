@@ -30,12 +30,21 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 
-from figures import theme_figures, use_svg_figures
+from figures import KERNEL_CONFIG, theme_figures
 
 COMPUTES = ("torch", "numpy", "matplotlib", "ipykernel", "ipython")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_LINE_IN_CELL = re.compile(r"(?:Cell In\[\d+\], line |<cell>:)(\d+)")
+_LINE_IN_CELL = re.compile(r"(?:Cell In\[\d+\], line |<cell \d+>:)(\d+)")
+# Read by every kernel of the build through IPYTHONDIR. Warnings and tracebacks name a cell by its
+# number, not a temporary file; two cells do not share a name, or the source of one would be taken
+# for that of the other.
+_KERNEL_CONFIG = """\
+c.HistoryManager.enabled = False
+c.IPKernelApp.exec_lines = [
+    "get_ipython().compile.get_code_name = lambda raw, code, number: f'<cell {number}>'"
+]
+"""
 
 
 def stamp(*folders: Path) -> str:
@@ -124,6 +133,16 @@ def _finish(client: type[NotebookClientBase]) -> None:
     client.start_client = functools.wraps(start)(start_client)  # MyST-NB has no hook here
 
 
+def _configure_kernels(app: Sphinx) -> None:
+    """Have the build's kernels read our settings, and none of the user's own."""
+    folder = Path(app.outdir).parent / "ipython"
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    config = KERNEL_CONFIG + _KERNEL_CONFIG
+    (profile / "ipython_kernel_config.py").write_text(config, encoding="utf-8")
+    os.environ["IPYTHONDIR"] = str(folder)
+
+
 def _prime_cache(app: Sphinx) -> None:
     """Create the cache's tables before the workers fork: they would race to create them."""
     if app.config.nb_execution_mode == "cache":
@@ -138,14 +157,13 @@ def _forget_if_failed(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    # Warnings name a cell, not a temporary file; sets of strings keep their order.
-    os.environ["IPYKERNEL_CELL_NAME"] = "<cell>"
+    # Sets of strings keep their order.
     os.environ.setdefault("PYTHONHASHSEED", "0")
     # Kernels hold nothing that a graceful end would save: half a second a page.
     NotebookClient.shutdown_kernel.default_value = "immediate"
     # ipykernel warns on every start that loopback is not encrypted.
     KernelManager.transport_encryption.default_value = "auto"
-    use_svg_figures(app)
+    _configure_kernels(app)
     if not hasattr(NotebookClientCache.start_client, "__wrapped__"):  # a process may build twice
         for client in (NotebookClientCache, NotebookClientDirect):
             _finish(client)
