@@ -19,9 +19,11 @@ CONF = f"""\
 import runpy
 from pathlib import Path
 
-globals().update(runpy.run_path({str(DOCS / "conf.py")!r}))
+here = Path(__file__).parent
+book = runpy.run_path({str(DOCS / "conf.py")!r})
+globals().update({{name: value for name, value in book.items() if not name.startswith("__")}})
 extensions = ["myst_nb", "notebooks"]
-nb_execution_cache_path = str(Path(__file__).parents[1] / "cache")
+nb_execution_cache_path = str(here.parent / "cache")
 html_theme = "basic"
 html_logo = html_favicon = None
 html_static_path = html_css_files = html_js_files = templates_path = []

@@ -5,8 +5,16 @@ from gradbook.accumulate import GradientAccumulator
 from gradbook.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gradbook.compare import GradientEntry, GradientReport, compare_gradients
 from gradbook.expect import expect_error
+from gradbook.explain import explain
+from gradbook.explanation import Explanation
 from gradbook.graph import BackwardGraph, Edge, Node, SavedTensor, graph
 from gradbook.lines import record_lines
+from gradbook.notes import (
+    install,
+    load_ipython_extension,
+    uninstall,
+    unload_ipython_extension,
+)
 from gradbook.replay import Accumulated, Replay, Step, replay
 from gradbook.seeding import seed_everything
 from gradbook.training import Epoch, History, evaluate, fit
@@ -20,6 +28,7 @@ __all__ = [
     "Checkpoint",
     "Edge",
     "Epoch",
+    "Explanation",
     "GradientAccumulator",
     "GradientEntry",
     "GradientReport",
@@ -34,11 +43,16 @@ __all__ = [
     "data",
     "evaluate",
     "expect_error",
+    "explain",
     "fit",
     "graph",
+    "install",
     "load_checkpoint",
+    "load_ipython_extension",
     "record_lines",
     "replay",
     "save_checkpoint",
     "seed_everything",
+    "uninstall",
+    "unload_ipython_extension",
 ]

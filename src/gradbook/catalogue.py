@@ -26,12 +26,15 @@ class Variant:
         because: why.
         cure: what to do.
         source: key of the program that raises it; empty if there is none.
+        when: a regular expression that finds messages with this cause; empty if the message
+            does not tell.
     """
 
     title: str
     because: str
     cure: str
     source: str = ""
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,17 @@ class Entry:
     related: tuple[str, ...] = ()
     top: bool = False
     variants: tuple[Variant, ...] = ()
+
+    def variant_of(self, message: str) -> Variant | None:
+        """The variant that a message tells; None if it does not.
+
+        Args:
+            message: the text of the exception, on one line.
+        """
+        return next(
+            (one for one in self.variants if one.when and re.search(one.when, message, re.ASCII)),
+            None,
+        )
 
     @property
     def folder(self) -> str:

@@ -85,7 +85,7 @@ def with_accelerate() -> tuple[nn.Module, Loop]:
 
 def with_fabric() -> tuple[nn.Module, Loop]:
     """Lightning Fabric, with the count of micro-batches kept by hand, as its manual shows."""
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     fabric = Fabric(accelerator="cpu", devices=1)
     model, optimizer = fabric.setup(*make())

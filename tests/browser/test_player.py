@@ -44,7 +44,7 @@ def test_buttons_walk_through_the_pass(player):
 
 
 def test_a_step_shows_the_rule_with_its_numbers(player):
-    """y * y sends g times y along each of its two edges."""
+    """Y * y sends g times y along each of its two edges."""
     for _ in range(3):
         press(player, "One step forward")
     text = panel(player)

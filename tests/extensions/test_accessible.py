@@ -2,8 +2,9 @@
 
 import re
 
-import accessible
 import pytest
+
+import accessible
 
 CONTENTS = """
 # Part

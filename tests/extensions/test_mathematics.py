@@ -94,11 +94,12 @@ def test_a_wrong_formula_fails_the_build(formulas):
     assert r"<code>\frac{1</code>" in html
 
 
-def test_only_pages_with_mathematics_load_its_style(formulas):
-    """Other pages are lighter by a file."""
+def test_only_pages_with_mathematics_load_its_style_and_font(formulas):
+    """Other pages are lighter by 45 kB."""
     html, _, site = formulas
-    assert "temml/temml.css" in html
-    assert "temml.css" not in site.html("plain")
+    for name in ("temml.css", "math.woff2"):
+        assert name in html
+        assert name not in site.html("plain")
 
 
 def test_an_error_says_what_is_wrong():

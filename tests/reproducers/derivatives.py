@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-import torch.nn.functional as F  # noqa: N812 -- as everyone writes it
+import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 

@@ -1,7 +1,7 @@
 """Messages of torch.autograd.functional and of forward-mode AD."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812 -- as everyone writes it
+import torch.nn.functional as F
 from torch.autograd import forward_ad
 from torch.autograd.functional import hessian, jacobian, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 -- as everyone writes it
+import torch.nn.functional as F
 
 
 def w53_loss_broadcasts_its_target():

@@ -9,11 +9,13 @@ from gradbook.check import (
     accumulation,
     backward,
     detach,
+    digits,
     grad_fn,
     gradient_by_hand,
     in_place,
     linear_regression,
     requires_grad,
+    training_loop,
     turning_autograd_off,
 )
 from gradbook.check.answers import WrongAnswer
@@ -23,10 +25,12 @@ __all__ = [
     "accumulation",
     "backward",
     "detach",
+    "digits",
     "grad_fn",
     "gradient_by_hand",
     "in_place",
     "linear_regression",
     "requires_grad",
+    "training_loop",
     "turning_autograd_off",
 ]
