@@ -85,6 +85,14 @@ def pages(session: nox.Session) -> None:
     session.run("pytest", "docs", *session.posargs)
 
 
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Read the built site in Chromium, as a person would; GRADBOOK_CHROMIUM names another one."""
+    install(session, "docs", "browser")
+    build(session, "html", SITE)
+    session.run("pytest", "tests/browser", *session.posargs, env={"GRADBOOK_SITE": str(SITE)})
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and spelling."""

@@ -1,7 +1,7 @@
 """Write mathematics as MathML when the site is built.
 
-Browsers draw it and screen readers read it without a script and without fonts of ours; Temml
-(``temml/``, version 0.13.5), run by QuickJS, turns TeX into it. What TeX cannot parse is a
+Browsers draw it and screen readers read it without a script; Temml (``temml/``, version 0.13.5),
+run by QuickJS, turns TeX into it. What TeX cannot parse is a
 warning at its page and line.
 """
 
@@ -86,15 +86,19 @@ def _aligned(tex: str) -> str:
     return r"\begin{aligned}" + r"\\".join(parts) + r"\end{aligned}"
 
 
-def _add_style(
+def _add_style_and_font(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
     if context.get("has_maths_elements"):
         app.add_css_file("temml/temml.css")
+        font = context["pathto"]("_static/fonts/math.woff2", resource=True)
+        context["metatags"] += (
+            f'<link rel="preload" href="{font}" as="font" type="font/woff2" crossorigin />\n'
+        )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
-    app.connect("html-page-context", _add_style)
+    app.connect("html-page-context", _add_style_and_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
