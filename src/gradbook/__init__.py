@@ -9,6 +9,7 @@ from gradbook.explain import explain
 from gradbook.explanation import Explanation
 from gradbook.graph import BackwardGraph, Edge, Node, SavedTensor, graph
 from gradbook.lines import record_lines
+from gradbook.memory import MemoryReport, MemoryRow, saved_memory
 from gradbook.notes import (
     install,
     load_ipython_extension,
@@ -33,6 +34,8 @@ __all__ = [
     "GradientEntry",
     "GradientReport",
     "History",
+    "MemoryReport",
+    "MemoryRow",
     "Node",
     "Replay",
     "SavedTensor",
@@ -52,6 +55,7 @@ __all__ = [
     "record_lines",
     "replay",
     "save_checkpoint",
+    "saved_memory",
     "seed_everything",
     "uninstall",
     "unload_ipython_extension",
