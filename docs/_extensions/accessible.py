@@ -35,6 +35,10 @@ REPAIRS: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = {
         re.compile(rf'(<input type="checkbox" class="sidebar-toggle".*?)({_SKIP_LINK})', re.DOTALL),
         lambda match: match[2] + match[1],
     ),
+    "the empty corner of a table is no header": (
+        re.compile(r'<th class="head"><p></p></th>'),
+        lambda match: '<td class="head"></td>',
+    ),
     "scripts do not hold up the page": (
         re.compile(r"<script src="),
         lambda match: "<script defer src=",

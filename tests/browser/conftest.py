@@ -234,6 +234,31 @@ def weights(request: pytest.FixtureRequest) -> dict[str, int]:
     return request.config.stash.setdefault(_WEIGHTS, {})
 
 
+# With `pytest -n 2 --dist loadgroup` pages are shared out between processes, each with a browser.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of a visit, and of a file without visits, run in one process."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        visited = callspec.params.get("visit") if callspec is not None else None
+        item.add_marker(pytest.mark.xdist_group(visited[0] if visited else item.path.name))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send the weights from a process to the one that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["weights"] = session.config.stash.get(_WEIGHTS, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Receive them."""
+    weights = node.config.stash.setdefault(_WEIGHTS, {})
+    weights.update(getattr(node, "workeroutput", {}).get("weights", {}))
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

@@ -17,6 +17,10 @@ leaf
 
 ## One
 
+|   | first | second |
+|---|---|---|
+| row | 1 | 2 |
+
 ## Two
 """
 
