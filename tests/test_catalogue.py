@@ -30,9 +30,10 @@ ERRORS = """
 134 135b 135c 141 142 142b 142c 143 144 145 146 147 148 149 150 151 152b 154 154b 155b 156 157 157b
 158 160 161 161b 162 163 170 171 172 173 174 180 181 182 184 185 186 187 188 190 191 192 194 195 197
 198 198b 199b 200 201 202 203 204 205 207 208 209 210 211 212 213 220 221 222 223 231 232
-301 302 303 304 304b 305 306 306b 307
+301 302 303 304 304b 305 306 306b 307 310 311 311b 311c 311d 312 313 313b 314 315 316 317 318 319
+320 320b 321 322 323
 """
-WARNINGS = "01 03 04 05 06 10 11 14 15 18 20 21 40 41 52 53 54 55 56 60 70 71 80"
+WARNINGS = "01 03 04 05 06 10 11 14 15 18 20 21 40 41 52 53 54 55 56 60 70 71 80 90"
 TRAPS = """
 01 02 03 04 06 07 08 10 11 12 13 14 15 16 17 18 19 21 22 30 31 32 33 34 35 38 39 40 42 43 44 45 47
 49 50 51 54 55 60 61 62 63 64 65 66 67 70 71 72 73 74 76 77 78 79b 80 81 82 83 84 86 87 88 92 93 95
@@ -202,6 +203,7 @@ def test_patterns_are_plain_and_linear(entry):
     for pattern in (*entry.patterns, *entry.context):
         assert not re.search(r"\(\?(?!:|=|!)|\\[AZGz]|\\[1-9]|\(\?<", pattern), pattern
         assert not pattern.startswith((".", "(?:.")), pattern
+        assert not re.match(r"(?:\\w|\[[^]]*\])[+*]", pattern), f"begins anywhere: {pattern}"
         assert list(repeats(grammar.parse(pattern))) == []
 
 
@@ -297,6 +299,7 @@ def test_the_live_message_is_recognised(source):
         texts.append(warnings.formatwarning(ours[0].message, ours[0].category, "a.py", 3, "f(x)"))
     for text in texts:
         assert recognise(text) is entry
+        assert [match.entry for match in find(text)] == [entry]
     assert owners_of(texts[0]) == [entry.id]
 
 

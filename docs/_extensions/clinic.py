@@ -21,9 +21,11 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.locale import _, get_translation
 from sphinx.util.docutils import SphinxDirective
 
 from gradbook.catalogue import Entry, Variant, load, to_json
+from wording import in_script
 
 _SEARCH_PAGE = "clinic/index"
 
@@ -39,7 +41,11 @@ class _Texts(SphinxDirective):
             text = "\n".join(self.markdown(self.arguments[0]))
         except KeyError:
             raise self.error(f"the catalogue has no {self.name} {self.arguments[0]!r}") from None
-        return self.parse_text_to_nodes(text)
+        found = self.parse_text_to_nodes(text)
+        for node in found:
+            for one in node.findall(nodes.TextElement):
+                one["translatable"] = False  # it is already
+        return found
 
     def markdown(self, argument: str) -> Iterator[str]:
         """The lines that stand for the directive."""
@@ -52,12 +58,12 @@ class Why(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Causes as a sentence or a list."""
         entry = load()[argument]
-        yield from _block("Why", entry.because)
+        yield from _block(_("Why"), entry.because)
         if entry.signal:
-            yield from ("", f"**How to recognise it.** {entry.signal}")
+            yield from ("", f"**{_('How to recognise it')}.** {_text(entry.signal)}")
         if len(entry.examples) > 1:
             words = "; ".join(f"`{_inline(example)}`" for example in entry.examples[1:])
-            yield from ("", f"**Also worded** {words}")
+            yield from ("", f"**{_('Also worded')}** {words}")
 
 
 class Cure(_Texts):
@@ -66,10 +72,10 @@ class Cure(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Cures as a sentence or a list, and links to related entries."""
         entry = load()[argument]
-        yield from _block("Cure", entry.cures)
+        yield from _block(_("Cure"), entry.cures)
         if entry.related:
             links = ", ".join(_link(load()[one]) for one in entry.related)
-            yield from ("", f"**Related:** {links}")
+            yield from ("", f"**{_('Related')}:** {links}")
 
 
 class VariantOf(_Texts):
@@ -78,8 +84,8 @@ class VariantOf(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Its title, cause and cure; the argument is its source in the catalogue."""
         variant = _variants()[argument]
-        yield f"**{variant.title}.** {variant.because}"
-        yield from ("", f"*Cure:* {variant.cure}")
+        yield f"**{_text(variant.title)}.** {_text(variant.because)}"
+        yield from ("", f"*{_('Cure')}:* {_text(variant.cure)}")
 
 
 class Index(_Texts):
@@ -97,7 +103,8 @@ class Index(_Texts):
         if not groups:
             raise KeyError(argument)
         for group in groups:
-            yield from ("", f"**[{group.title}]({argument}/{group.id}.md)**", "")
+            page = f"{argument}/{group.id}"
+            yield from ("", f"**{{doc}}`{_text(group.title)} <{page}>`**", "")
             for entry in catalogue.entries:
                 if (entry.folder, entry.group) == (argument, group.id):
                     yield f"- {_link(entry)}"
@@ -105,17 +112,22 @@ class Index(_Texts):
 
 def _block(title: str, texts: tuple[str, ...]) -> Iterator[str]:
     if len(texts) == 1:
-        yield f"**{title}.** {texts[0]}"
+        yield f"**{title}.** {_text(texts[0])}"
         return
     yield from (f"**{title}.**", "")
     for text in texts:
-        yield f"- {text}"
+        yield f"- {_text(text)}"
 
 
 def _link(entry: Entry) -> str:
-    # A reference with a text of its own: titles hold code, which an empty link would lose.
-    title = entry.title.replace("`", "")
-    return f"{{ref}}`{title} <{entry.id}>`"
+    # A link with a text of its own: titles hold code, which an empty link would lose.
+    title = _text(entry.title)
+    return f"[{title[:1].upper()}{title[1:]}](#{entry.id})"
+
+
+def _text(text: str) -> str:
+    """A text of the catalogue in the language of the site; see the extension `translation`."""
+    return str(get_translation("catalogue")(text))
 
 
 def _inline(text: str) -> str:
@@ -137,7 +149,19 @@ def _load_search(
 def _write_catalogue(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.format == "html":
         path = Path(app.outdir, "_static", "clinic-catalogue.js")
-        path.write_text(f"const gradbookCatalogue = {to_json()};\n", encoding="utf-8")
+        # Messages are English everywhere, so it is searched in English; it answers in the site's.
+        script = f"const gradbookCatalogue = {to_json()};\n" + in_script(_answers())
+        path.write_text(script, encoding="utf-8")
+
+
+def _answers() -> dict[str, str]:
+    """Translations of what the search shows."""
+    shown = []
+    for entry in load().entries:
+        shown += [entry.title, entry.because[0], entry.cures[0]]
+        for one in entry.variants:
+            shown += [one.title, one.because, one.cure]
+    return {text: _text(text) for text in shown if _text(text) != text}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -19,6 +19,7 @@ const ClinicSearch = (() => {
       this.compiled = this.entries.filter((entry) => entry.patterns.length).map((entry) => ({
         entry,
         patterns: entry.patterns.map((one) => new RegExp(one)),
+        everywhere: entry.patterns.map((one) => new RegExp(one, "g")),
         context: entry.context.map((one) => new RegExp(one)),
       }));
       const wordsOf = (entry) => new Set(ClinicSearch.words([
@@ -36,33 +37,33 @@ const ClinicSearch = (() => {
       return text.toLowerCase().match(/[a-z_]{3,}/g) ?? [];
     }
 
-    // Entries whose message occurs in the text, most telling first.
+    // Entries whose message occurs in the text, most telling first, each with that message.
     find(given) {
       const text = tail(given, LONGEST_TEXT).replace(COLOUR, "");
       const lines = text.split(/\r\n|\r|\n/);
       const heads = this.heads(lines);
       let surroundings = TRACEBACK.test(text) ? text : null;
       const found = new Map();
-      const add = (entry) => entry && !found.has(entry.id) && found.set(entry.id, entry);
+      const add = (entry, message) => entry && !found.has(entry.id) && found.set(entry.id, { entry, message });
       const warns = ([name]) => name.endsWith("Warning");
       const distinct = (some) => [...new Map(some.reverse().map((head) => [head.join("\n"), head])).values()].slice(0, MOST_HEADS);
       for (const [name, message] of [...distinct(heads.filter((head) => !warns(head))), ...distinct(heads.filter(warns))]) {
-        add(this.match(message, name, surroundings));
+        add(this.match(message, name, surroundings), message);
       }
       if (heads.length) surroundings = text;
       if (!found.size && text.length <= LONGEST_MESSAGE) {
-        for (const message of [text, ...lines.slice(-MOST_LINES).reverse()]) add(this.match(message, "", surroundings));
+        for (const message of [text, ...lines.slice(-MOST_LINES).reverse()]) add(this.match(message, "", surroundings), message);
       }
       if (!found.size) {
         const whole = tail(flat(text), LONGEST_SEARCH);
         const hits = [];
-        for (const { entry, patterns, context } of this.compiled) {
-          for (const pattern of patterns) {
-            const all = [...whole.matchAll(new RegExp(pattern.source, "g"))];
-            if (all.length && this.believed(entry, context, "", surroundings)) hits.push([all.at(-1).index, entry]);
+        for (const { entry, everywhere, context } of this.compiled) {
+          for (const pattern of everywhere) {
+            const last = [...whole.matchAll(pattern)].pop();
+            if (last && this.believed(entry, context, "", surroundings)) hits.push([last.index, entry, last[0]]);
           }
         }
-        hits.sort((a, b) => b[0] - a[0]).forEach(([, entry]) => add(entry));
+        hits.sort((a, b) => b[0] - a[0]).forEach(([, entry, message]) => add(entry, message));
       }
       return [...found.values()];
     }
@@ -97,11 +98,18 @@ const ClinicSearch = (() => {
       return surroundings === null || context.some((one) => one.test(tail(surroundings, LONGEST_SEARCH)));
     }
 
-    // Entries that share words with the text; rare words count more, words of the title most.
-    // The last word may still be in the making, so its beginning counts.
-    nearest(text, count = 8) {
-      const words = [...new Set(ClinicSearch.words(tail(text, LONGEST_MESSAGE)))];
-      const last = words.at(-1);
+    // The cause that a message tells, where an entry has several.
+    variant(entry, message) {
+      return entry.variants.find((one) => one.when && new RegExp(one.when).test(message));
+    }
+
+    // Entries that share words with the text, or with its last message; rare words count more, words
+    // of the title most. The last word may still be in the making, so its beginning counts.
+    nearest(given, count = 8) {
+      const lines = tail(given, LONGEST_TEXT).replace(COLOUR, "").split(/\r\n|\r|\n/);
+      const text = this.heads(lines).pop()?.[1] ?? tail(given, LONGEST_MESSAGE);
+      const words = [...new Set(ClinicSearch.words(text))];
+      const last = words[words.length - 1];
       const scored = this.entries.map((entry, position) => {
         let score = 0;
         for (const word of words) {
@@ -127,14 +135,19 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
     made.append(...children);
     return made;
   };
-  // Titles hold `code`.
-  const title = (text) => text.split("`").map((part, n) => (n % 2 ? make("code", { textContent: part }) : part));
-  const sentence = (text) => make("p", {}, ...title(text));
+  // `_` is Sphinx's own; it gives a text in the language of the site.
+  // Titles hold `code`, and begin with a capital where they stand alone.
+  const code = (text) => text.split("`").map((part, n) => (n % 2 ? make("code", { textContent: part }) : part));
+  const title = (english) => {
+    const text = _(english);
+    return code(text.charAt(0).toUpperCase() + text.slice(1));
+  };
+  const sentence = (text) => make("p", {}, ...code(text));
   const field = make("textarea", {
     id: "clinic-field", rows: 4, spellcheck: false, autocomplete: "off",
     placeholder: "RuntimeError: element 0 of tensors does not require grad ...",
   });
-  const label = make("label", { htmlFor: "clinic-field", textContent: "Paste a message or a whole traceback, or type a few words" });
+  const label = make("label", { htmlFor: "clinic-field", textContent: _("Paste a message or a whole traceback, or type a few words") });
   const status = make("p", { className: "clinic-status" });
   status.setAttribute("role", "status");
   const results = make("ol", { className: "clinic-results" });
@@ -146,15 +159,26 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
     const text = field.value.trim();
     const found = text ? search.find(text) : [];
     const near = text && !found.length ? search.nearest(text) : [];
-    results.replaceChildren(...[...found, ...near].map((entry) => make("li", {},
-      make("a", { href: root + entry.path }, ...title(entry.title)),
-      ...(found.includes(entry) ? [sentence(entry.because[0]), sentence(`Cure: ${entry.cures[0]}`)] : []),
-    )));
+    const link = (entry) => make("a", { href: root + entry.path }, ...title(entry.title));
+    const answer = ({ entry, message }) => {
+      const told = search.variant(entry, message);
+      return make("li", {}, link(entry), sentence(told ? `${_(told.title)}: ${_(told.because)}` : _(entry.because[0])),
+        sentence(`${_("Cure")}: ${_(told?.cure ?? entry.cures[0])}`));
+    };
+    results.replaceChildren(...found.map(answer), ...near.map((entry) => make("li", {}, link(entry))));
     const alone = /\w*(Error|Exception|Warning)\b/.test(text);
-    status.textContent = !text ? "" : found.length ? (found.length === 1 ? "One entry:" : `${found.length} entries:`)
-      : near.length ? (alone ? "Not recognised. The nearest entries:" : "Entries with these words:") : "Nothing found.";
+    status.textContent = !text ? "" : found.length ? (found.length === 1 ? _("One entry:") : _("{count} entries:").replace("{count}", found.length))
+      : near.length ? (alone ? _("Not recognised. The nearest entries:") : _("Entries with these words:")) : _("Nothing found.");
   };
   let timer;
+  // A browser takes minutes to paste ten thousand lines as if they were typed.
+  field.addEventListener("paste", (event) => {
+    const pasted = event.clipboardData.getData("text/plain");
+    if (pasted.length < 2000) return;
+    event.preventDefault();
+    field.setRangeText(pasted, field.selectionStart, field.selectionEnd, "end");
+    show();
+  });
   field.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(show, 60); });
   show();
 }

@@ -1,17 +1,20 @@
 """``python -m gradbook``: explain a pasted or piped error message."""
 
 import argparse
+import io
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
-from gradbook.explain import explain
+from gradbook.explain import decoded, explain
 
 _LONGEST = 4_000_000  # bytes of the input that are kept; a log can be endless
+_PIECE = 65_536
 
 _HELP = """\
 Explain an error message of PyTorch autograd.
@@ -19,6 +22,7 @@ Explain an error message of PyTorch autograd.
   python train.py 2>&1 | python -m gradbook     what the program prints comes through unchanged,
                                                 and the explanation follows
   python -m gradbook traceback.txt              the explanation alone
+  python -m gradbook                            paste the message, then press Ctrl-D
 """
 
 _EXITS = """\
@@ -31,6 +35,18 @@ _ERROR = re.compile(r"Traceback \(most recent call last\)|(?:^|[\s:])[\w.]*(?:Er
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read a file or the standard input, print the explanation, return the exit status."""
+    try:
+        return _run(arguments)
+    except BrokenPipeError:  # whoever read our output has left; nor can Python's exit write to it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m gradbook",
         description=_HELP,
@@ -43,56 +59,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--quiet", action="store_true", help="do not repeat what came from the standard input"
     )
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack a letter of the explanation
+        sys.stdout.reconfigure(errors="replace")
     piped = options.file in (None, "-")
+    repeated = piped and not (options.json or options.quiet or sys.stdin.isatty())
     if piped:
-        text = _read(sys.stdin.buffer, repeat=not (options.json or options.quiet))
+        raw = _read(cast("io.BufferedReader", sys.stdin.buffer), repeat=repeated)
     else:
         try:
-            text = Path(options.file).read_bytes()[-_LONGEST:].decode("utf-8", "replace")
+            raw = Path(options.file).read_bytes()
         except OSError as error:
             print(f"cannot read {options.file}: {error.strerror}", file=sys.stderr)
             return 2
+    text = decoded(raw)[-_LONGEST:]
     explanation = explain(text)
     known = explanation.kind != "unknown"
     failed = known or _ERROR.search(text) is not None
     if options.json:
-        print(json.dumps(asdict(explanation) | {"recognised": known}, indent=2))
+        answer = json.dumps(asdict(explanation) | {"recognised": known}, indent=2)
     elif failed or not piped:
-        print(f"\n{explanation}" if piped and not options.quiet else explanation)
+        answer = f"\n{explanation}" if repeated else str(explanation)
+    else:
+        return 0
+    print(answer, flush=True)
     return 0 if known or not failed else 1
 
 
-def _read(stream: BinaryIO, *, repeat: bool) -> str:
-    """All of the input, or the end of a long one; line by line it goes on to the output."""
-    kept: list[bytes] = []
-    size = 0
-    for line in _lines(stream):
+def _read(stream: io.BufferedReader, *, repeat: bool) -> bytes:
+    """All of the input, or the end of a long one; as it comes in, it goes on to the output."""
+    kept = bytearray()
+    for piece in _pieces(stream):
         if repeat:
-            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
-        kept.append(line)
-        size += len(line)
-        if size > 2 * _LONGEST:
-            kept = [b"".join(kept)[-_LONGEST:]]
-            size = len(kept[0])
-    return b"".join(kept)[-_LONGEST:].decode("utf-8", "replace")
+        kept += piece
+        if len(kept) > 2 * _LONGEST:
+            del kept[:-_LONGEST]
+    return bytes(kept)
 
 
-def _lines(stream: BinaryIO) -> Iterable[bytes]:
-    """Lines until the end; Ctrl-C ends the program before us, and its last words still count."""
+def _pieces(stream: io.BufferedReader) -> Iterator[bytes]:
+    """What is there, until the end.
+
+    In a pipe Ctrl-C ends the program before us too, and its last words still count.
+    """
     while True:
         try:
-            line = stream.readline()
+            piece = stream.read1(_PIECE)
         except KeyboardInterrupt:
+            if stream.isatty():
+                raise
             continue
-        if not line:
+        if not piece:
             return
-        yield line
+        yield piece
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # whoever read our output has left
-        sys.stderr.close()
-        sys.exit(1)
+    sys.exit(main())

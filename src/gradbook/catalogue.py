@@ -108,6 +108,11 @@ class Entry:
         )
 
     @property
+    def heading(self) -> str:
+        """The title with a capital, as it stands on the page."""
+        return self.title[0].upper() + self.title[1:]
+
+    @property
     def folder(self) -> str:
         """Folder of its page: errors and warnings together, traps apart."""
         return "traps" if self.kind == "trap" else "errors"
@@ -210,7 +215,7 @@ def find(text: str) -> tuple[Match, ...]:
     >>> [match.entry.id for match in find("UserWarning: volatile was removed")]
     ['volatile-removed']
     """
-    text = _COLOUR.sub("", text[-_LONGEST_TEXT:])
+    text = without_colours(text)
     lines = _BREAK.split(text)
     heads = _heads(lines)
     surroundings = text if _TRACEBACK.search(text) else None
@@ -256,6 +261,15 @@ def match_message(message: str, *, name: str = "", surroundings: str | None = No
     return None
 
 
+def without_colours(text: str) -> str:
+    r"""The end of a text, as long as it is looked at, without the codes of a terminal.
+
+    >>> without_colours("\x1b[0;31mRuntimeError\x1b[0m: no")
+    'RuntimeError: no'
+    """
+    return _COLOUR.sub("", text[-_LONGEST_TEXT:])
+
+
 def nearest(text: str, n: int = 3) -> tuple[Entry, ...]:
     """Entries that share most words with `text`, rare words counting more; best first.
 
@@ -273,7 +287,7 @@ def nearest(text: str, n: int = 3) -> tuple[Entry, ...]:
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}: it is the number of entries to return")
-    heads = _heads(_BREAK.split(_COLOUR.sub("", text[-_LONGEST_TEXT:])))
+    heads = _heads(_BREAK.split(without_colours(text)))
     words = set(_words(heads[-1][1] if heads else text[-_LONGEST_MESSAGE:]))
     bags, weights = _bags()
     scored = [

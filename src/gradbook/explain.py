@@ -1,5 +1,7 @@
 """Explain a tensor, a module, an exception or a pasted message."""
 
+import codecs
+import html
 import re
 from collections.abc import Iterable
 
@@ -47,7 +49,7 @@ def explain(
     if isinstance(obj, BaseException):
         return _of_exception(obj)
     if isinstance(obj, (bytes, bytearray)):
-        return _of_text(bytes(obj).decode("utf-8", "replace"))
+        return _of_text(decoded(bytes(obj)))
     if isinstance(obj, str):
         return _of_text(obj)
     raise _refused(obj)
@@ -63,43 +65,68 @@ def _refused(obj: object) -> TypeError:
 # ------------------------------------------------------------------------------------- messages
 
 
+def decoded(raw: bytes) -> str:
+    """Bytes of a file or a pipe as text; what cannot be read is replaced.
+
+    >>> decoded("größer".encode("utf-16"))  # Windows PowerShell writes a log like this
+    'größer'
+    """
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return raw.decode("utf-16" if wide else "utf-8-sig", "replace")
+
+
 def _of_text(text: str) -> Explanation:
+    text = catalogue.without_colours(text)
     found = catalogue.find(text)
-    details = _last_line(text)
+    if not found and "&" in text:  # copied from the source of a web page
+        found = catalogue.find(html.unescape(text[-_LONGEST_SEARCH:]))
+    details = _last_line(text[-_LONGEST_SEARCH:])
     if not found:
         return _unknown(text, details)
     if found[1:]:
         details["also"] = ", ".join(match.entry.id for match in found[1:])
     entry = found[0].entry
-    said = _says(entry, found[0].message)
-    facts = [f"How to recognise it: {entry.signal}"]
+    facts = _says(entry, found[0].message)
+    if entry.kind == "warning" and _TRACEBACK in text:
+        facts.insert(0, "This is a warning before the error; the error is not in the catalogue.")
+    more = [f"How to recognise it: {entry.signal}"]
     if entry.context:
-        facts.append("These words are Python's own, so the error may come from elsewhere.")
-    return _of_entry(entry, culprit.Finding(facts=said, details=details), found[0].message, facts)
+        more.append(_PYTHONS_WORDS)
+    finding = culprit.Finding(facts=facts, details=details)
+    return _of_entry(entry, finding, found[0].message, more)
 
 
 def _of_exception(error: BaseException) -> Explanation:
     one, entry, message = _recognised(error)
     if entry is None:
-        details = {"message": _message(error)[:500]}
-        return _unknown(f"{type(error).__name__}: {_message(error)}", details)
+        message = _message(error)
+        return _unknown(f"{type(error).__name__}: {message}", {"message": message[:500]})
     finding = culprit.investigate(one, entry, message)
     message = " ".join(message.split())
     if finding.subject is None and not finding.facts:
         finding.facts += _says(entry, message)
     if one is not error:
         finding.details["inside"] = type(error).__name__
-    return _of_entry(entry, finding, message)
+    doubt = [_PYTHONS_WORDS] if entry.context and one.__traceback__ is None else []
+    return _of_entry(entry, finding, message, doubt)
+
+
+_LONGEST_SEARCH = 200_000
+_LONGEST_MESSAGE = 4_000  # as much as the catalogue looks at
+_MOST_ERRORS = 1_000
+_TRACEBACK = "Traceback (most recent call last)"
+_PYTHONS_WORDS = "These words are Python's own, so the error may come from elsewhere."
 
 
 def _recognised(error: BaseException) -> tuple[BaseException, Entry | None, str]:
     """The error itself, or the nearest one behind it, that the catalogue knows."""
     queue: list[BaseException | None] = [error]
     seen: set[int] = set()
-    while queue:
-        one = queue.pop(0)
+    for one in queue:  # grows while it is walked
         if one is None or id(one) in seen:
             continue
+        if len(seen) == _MOST_ERRORS:
+            break
         seen.add(id(one))
         message = _message(one)
         entry = catalogue.match_message(
@@ -115,7 +142,7 @@ def _recognised(error: BaseException) -> tuple[BaseException, Entry | None, str]
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        return str(error)[:_LONGEST_MESSAGE]
     except Exception:  # a class of the program, with a __str__ that fails
         return ""
 
@@ -194,16 +221,33 @@ def _unknown(text: str, details: dict[str, str]) -> Explanation:
     )
 
 
-_FRAME = re.compile(r'^\W*File "([^"\n]+)", line (\d+), in \S+\n(.*)$', re.MULTILINE)
+# A frame as Python, also behind torchrun's `[rank0]:`, and as IPython writes it: first the file,
+# then a few lines, of which an arrow points at one.
+_FRAME = re.compile(r'(?:\[\w+\]:)?[^\w"]*File "([^"]+)", line (\d+), in ')
+_CELL = re.compile(r"(?:Cell (In ?\[\d+\])|(?:File )?([~/\w.<>\\:-]{1,300}?)(?::\d+,)? in )")
+_ARROW = re.compile(r"-{1,6}> ?(\d+) (.*)")
+_RANK = re.compile(r"^\[\w+\]:")
+_LIBRARY = re.compile(r"(site|dist)-packages|lib/python\d|<frozen ")
 
 
 def _last_line(text: str) -> dict[str, str]:
     """The last line of a pasted traceback that is not in a library."""
-    frames = _FRAME.findall(text[-200_000:])
-    own = [
-        frame for frame in frames if not re.search(r"(site|dist)-packages|lib/python\d", frame[0])
-    ]
-    if not (own or frames):
+    lines = text.splitlines()
+    frames: list[tuple[str, str, str]] = []
+    cell = ""
+    for number, line in enumerate(lines):
+        if frame := _FRAME.match(line):
+            source = "".join(lines[number + 1 : number + 2])
+            frames.append((frame[1], frame[2], _RANK.sub("", source)))
+        elif header := _CELL.match(line):
+            cell = header[1] or header[2]
+        elif (arrow := _ARROW.match(line)) and cell:
+            frames.append((cell, arrow[1], arrow[2]))
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
+    if not frames:
         return {}
-    file, number, source = (own or frames)[-1]
-    return {"line": f"{file}:{number}: {source.strip()}"}
+    file, number_of_line, source = (own or frames)[-1]
+    return {"line": f"{file}:{number_of_line}: {source.strip()[:_LONGEST_LINE]}"}
+
+
+_LONGEST_LINE = 200

@@ -31,7 +31,7 @@ class Explanation:
     def __str__(self) -> str:
         """A few lines for a terminal."""
         lines = [f"{self.code}: {self.title}"]
-        for name, value in (("variable", self.subject), ("line", self.details.get("line"))):
+        for name, value in (("variable", self.subject), ("where", self.details.get("line"))):
             if value:
                 lines.append(f"  {name}: {value}")
         for name, texts in (("because", self.because), ("cure", tuple(self.cure.splitlines()))):

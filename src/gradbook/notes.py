@@ -1,5 +1,6 @@
 """Explain uncaught errors where they appear: in a traceback, or below a notebook cell."""
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -110,13 +111,12 @@ def load_ipython_extension(shell: Any) -> None:
     Args:
         shell: IPython's ``InteractiveShell``.
     """
-    if _after_cell not in shell.events.callbacks["post_run_cell"]:
-        shell.events.register("post_run_cell", _after_cell)
+    shell.events.register("post_run_cell", _after_cell)  # a second time changes nothing
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext gradbook``."""
-    if _after_cell in shell.events.callbacks["post_run_cell"]:
+    with contextlib.suppress(ValueError):  # it is not loaded
         shell.events.unregister("post_run_cell", _after_cell)
 
 

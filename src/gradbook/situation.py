@@ -1,10 +1,14 @@
 """Why a tensor has no gradient, and which parameters of a module a loss reaches."""
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.nn.parameter import UninitializedParameter
 
 from gradbook import catalogue, internals
 from gradbook.culprit import (
@@ -71,6 +75,11 @@ _TENSORS = {
         "Convert before the computation that is to be differentiated: `.float()`.",
         "integer-requires-grad",
     ),
+    "quantized": _Situation(
+        "quantized numbers have no gradient",
+        "`dequantize()` it before the computation that is to be differentiated.",
+        "integer-requires-grad",
+    ),
     "inference-tensor": _Situation(
         "it was made in inference mode",
         "`clone()` it outside of inference mode, or make it under `torch.no_grad()`.",
@@ -95,10 +104,13 @@ _TENSORS = {
 def of_tensor(tensor: Tensor, loss: Tensor | None) -> Explanation:
     """Explain a tensor of any kind."""
     with plain_tensors():
-        place = calling_place()
+        place = _calling_place()
         name = _name_of(tensor, place)
-        answer = _situation(tensor, loss, name, place)
-        details = {**_where(place), **answer.details, **_read(tensor)}
+        try:
+            answer = _situation(tensor, loss, name, place)
+            details = {**answer.details, **_read(tensor)}
+        except Exception as error:  # a view that torch has given up, or the code of a subclass
+            return _unreadable(error, name, "tensor")
     return _explanation(answer, _TENSORS, name, "tensor", details)
 
 
@@ -122,14 +134,39 @@ def _explanation(
     )
 
 
-def _where(place: Place | None) -> dict[str, str]:
-    return {} if place is None else {"line": str(place.source)}
+def _unreadable(error: Exception, subject: str | None, kind: str) -> Explanation:
+    """The graph cannot even be looked at; the catalogue may know why."""
+    said = " ".join("".join(traceback.format_exception_only(error)).split())
+    entry = catalogue.recognise(said)
+    first = said.split(". ")[0][:_LONGEST_QUOTE]
+    return Explanation(
+        code="not-readable",
+        title="its graph cannot be read",
+        because=(f"Reading it raises {first}.", *(entry.because if entry else ())),
+        cure="\n".join(entry.cures) if entry else "Look at what its class does with attributes.",
+        url=entry.url if entry else catalogue.BASE_URL + "clinic/index.html",
+        subject=subject,
+        kind=kind,
+    )
+
+
+_LONGEST_QUOTE = 200
+
+
+def _calling_place() -> Place | None:
+    try:
+        return calling_place()
+    except Exception:  # frames can hold objects of any kind
+        return None
 
 
 def _name_of(tensor: Tensor, place: Place | None) -> str | None:
     if place is None:
         return None
-    return next((name for name, one in place.tensors() if one is tensor), None)
+    try:
+        return next((name for name, one in place.tensors() if one is tensor), None)
+    except Exception:  # as above: a proxy of something that is gone
+        return None
 
 
 def _situation(
@@ -139,11 +176,23 @@ def _situation(
         return _Answer("inference-tensor", ["`is_inference()` is True: no graph can hold it."])
     if not (tensor.is_floating_point() or tensor.is_complex()):
         fact = f"Its dtype is {tensor.dtype}: only real and complex numbers have gradients."
-        return _Answer("integer-dtype", [fact])
+        return _Answer("quantized" if tensor.is_quantized else "integer-dtype", [fact])
     if not tensor.requires_grad:
         return _without_grad(tensor, name, place)
-    reached = None if loss is None else _reach(tensor, loss, place)
-    return reached or _kept(tensor, loss)
+    if loss is None or loss is tensor:
+        return _kept(tensor, [], freed=False)
+    if loss.grad_fn is None:
+        if loss.requires_grad:
+            return _Answer("not-reached", ["The loss is a leaf itself: nothing led to it."])
+        return _Answer("loss-without-graph", ["`loss.grad_fn` is None: backward would fail."])
+    graph = internals.walk([loss.grad_fn])
+    answer = _missed(tensor, loss, graph, place)
+    if answer is None:
+        freed = _freed(graph)
+        facts = ["The loss reaches it.", *([_FREED] if freed else [])]
+        answer = _kept(tensor, facts, freed=freed)
+    answer.details["nodes of the loss"] = str(len(graph))
+    return answer
 
 
 def _without_grad(tensor: Tensor, name: str | None, place: Place | None) -> _Answer:
@@ -151,6 +200,8 @@ def _without_grad(tensor: Tensor, name: str | None, place: Place | None) -> _Ans
     if "cut at" in found.details:
         return _Answer("made-without-grad-mode", found.facts, found.details)
     facts = ["`requires_grad` is False, and no operation that made it was recorded."]
+    if found.subject != name:
+        facts += found.facts
     if not torch.is_grad_enabled():
         facts.append("Recording is off at this moment (`torch.is_grad_enabled()` is False).")
     if tensor.grad is not None:
@@ -158,28 +209,32 @@ def _without_grad(tensor: Tensor, name: str | None, place: Place | None) -> _Ans
     return _Answer("requires-grad-false", facts)
 
 
-def _reach(tensor: Tensor, loss: Tensor, place: Place | None) -> _Answer | None:
-    """Why `loss` does not reach `tensor`; None if it does."""
-    if tensor is loss:
+_Graph = Mapping[Node, internals.Edges]
+
+
+def _missed(tensor: Tensor, loss: Tensor, graph: _Graph, place: Place | None) -> _Answer | None:
+    """Why `loss`, with this graph, does not reach `tensor`; None if it does."""
+    node = tensor.grad_fn
+    if node is None:
+        return _missed_leaf(tensor, graph, place)
+    edge = node, tensor.output_nr
+    if edge == (loss.grad_fn, loss.output_nr) or any(edge in edges for edges in graph.values()):
         return None
-    if loss.grad_fn is None:
-        if loss.requires_grad:
-            return _Answer("not-reached", ["The loss is a leaf itself: nothing led to it."])
-        return _Answer("loss-without-graph", ["`loss.grad_fn` is None: backward would fail."])
-    graph = internals.walk([loss.grad_fn])
-    details = {"nodes of the loss": str(len(graph))}
-    if tensor.grad_fn is not None:
-        if tensor.grad_fn in graph:
-            return None
-        node = internals.node_name(tensor.grad_fn)
-        fact = f"Its node, {node}, is not among the {len(graph)} nodes that the loss reaches."
-        return _Answer("unused-by-graph", [fact], details)
+    name = internals.node_name(node)
+    if node in graph:
+        fact = f"Of the outputs of its node, {name}, the loss was computed from others."
+    else:
+        fact = f"Its node, {name}, is not among those that the loss reaches ({len(graph)})."
+    return _Answer("unused-by-graph", [fact])
+
+
+def _missed_leaf(tensor: Tensor, graph: _Graph, place: Place | None) -> _Answer | None:
     leaves = [leaf for node in graph if (leaf := internals.leaf_of(node)) is not None]
     if any(leaf is tensor for leaf in leaves):
         return None
     names = [name for leaf in leaves[:20] if (name := _name_of(leaf, place)) is not None]
-    reaches = f": {listed(names)}" if names else ""
-    facts = [f"It is not among the {len(leaves)} leaves that the loss reaches{reaches}."]
+    reached = f"of which these have a name here: {listed(names)}" if names else "all without a name"
+    facts = [f"It is not among the leaves that the loss reaches: {len(leaves)}, {reached}."]
     memory = internals.storage_of(tensor)[0]
     if any(internals.storage_of(leaf)[0] == memory for leaf in leaves):
         facts.append(
@@ -187,14 +242,27 @@ def _reach(tensor: Tensor, loss: Tensor, place: Place | None) -> _Answer | None:
         )
     if tensor.grad is not None:
         facts.append("Its `.grad` comes from another loss.")
-    return _Answer("not-reached", facts, details)
+    return _Answer("not-reached", facts)
 
 
-def _kept(tensor: Tensor, loss: Tensor | None) -> _Answer:
+def _freed(graph: _Graph) -> bool:
+    """Whether a backward has freed what a node of the graph had saved."""
+    return any(
+        saved.released
+        for node in islice(graph, _MOST_NODES)
+        for saved in internals.saved_fields(node).values()
+    )
+
+
+_MOST_NODES = 1_000
+_FREED = "A backward has freed its graph, or a part: the next needs a new forward pass."
+
+
+def _kept(tensor: Tensor, reaches: Sequence[str], *, freed: bool) -> _Answer:
     """What `.grad` holds of a tensor that requires grad and, if a loss is given, is reached."""
-    reaches = ["The loss reaches it."] if loss is not None and loss is not tensor else []
-    if not tensor.is_leaf:
-        made = f"It was made by {internals.node_name(tensor.grad_fn)}" if tensor.grad_fn else ""
+    node = tensor.grad_fn
+    if node is not None:
+        made = f"It was made by {internals.node_name(node)}"
         if not tensor.retains_grad:
             return _Answer("non-leaf", [f"{made}, so it is not a leaf.", *reaches])
         state = "is still None: no backward yet" if tensor.grad is None else "is filled"
@@ -202,13 +270,13 @@ def _kept(tensor: Tensor, loss: Tensor | None) -> _Answer:
     if tensor.grad is not None:
         fact = "It is a leaf, and its `.grad` is filled: another backward adds to it."
         return _Answer("has-grad", [fact, *reaches])
+    if freed:
+        why = "Since then `zero_grad()` has set it to None; or `autograd.grad()` returned it only."
+    else:
+        why = "Either no backward has run, or `zero_grad()` has set it to None since."
     return _Answer(
         "no-backward-yet",
-        [
-            "It is a leaf that requires grad, and its `.grad` is None.",
-            *reaches,
-            "Either no backward has run, or `zero_grad()` has set it to None since.",
-        ],
+        ["It is a leaf that requires grad, and its `.grad` is None.", *reaches, why],
     )
 
 
@@ -228,6 +296,11 @@ def _read(tensor: Tensor) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------- modules
 
 _MODULES = {
+    "not-initialised": _Situation(
+        "`Module.__init__` has not run",
+        "Call `super().__init__()` in the first line of `__init__`.",
+        "parameter-before-init",
+    ),
     "no-parameters": _Situation(
         "the module has no parameter",
         "Keep layers as attributes or in `nn.ModuleList`, tensors in `nn.Parameter`.",
@@ -269,21 +342,28 @@ _MODULES = {
 def of_module(module: nn.Module, loss: Tensor | None) -> Explanation:
     """Explain the parameters of a module."""
     with plain_tensors():
-        place = calling_place()
-        answer = _parameters(module, loss)
-        details = {**_where(place), **answer.details}
-    subject = None
-    if place is not None:
-        named = {**place.namespace, **place.visible}
-        subject = next((name for name, one in named.items() if one is module), None)
-    return _explanation(answer, _MODULES, subject, "module", details)
+        subject = _name_of_module(module, _calling_place())
+        try:
+            answer = _parameters(module, loss)
+        except Exception as error:  # the code of a subclass
+            return _unreadable(error, subject, "module")
+    return _explanation(answer, _MODULES, subject, "module", answer.details)
+
+
+def _name_of_module(module: nn.Module, place: Place | None) -> str | None:
+    if place is None:
+        return None
+    named = {**place.namespace, **place.visible}
+    return next((name for name, one in named.items() if one is module), None)
 
 
 def _parameters(module: nn.Module, loss: Tensor | None) -> _Answer:
+    kind = type(module).__name__
+    if "_parameters" not in vars(module):
+        return _Answer("not-initialised", [f"{kind} has no place for parameters yet."])
     every = dict(module.named_parameters())  # a shared one once, by its first name
     answer = _Answer("", [], {"parameters": str(len(every))})
     if not every:
-        kind = type(module).__name__
         fact = f"{kind} has registered none; layers in a Python list or dict are not seen."
         return _Answer("no-parameters", [fact], answer.details)
     frozen = [name for name, one in every.items() if not one.requires_grad]
@@ -298,8 +378,12 @@ def _parameters(module: nn.Module, loss: Tensor | None) -> _Answer:
     for word, names in zip((*words, "frozen"), (good, missing, frozen), strict=True):
         answer.details[word] = ", ".join(names) or "none"
         if names:
-            answer.facts.append(f"{len(names)} of {len(every)} are {word}: {listed(names)}.")
+            verb = "is" if len(names) == 1 else "are"
+            answer.facts.append(f"{len(names)} of {len(every)} {verb} {word}: {listed(names)}.")
     _tell_shared(module, every, answer)
+    lazy = [name for name, one in every.items() if isinstance(one, UninitializedParameter)]
+    if lazy:
+        answer.facts.append(f"Without a shape until the first forward pass: {listed(lazy)}.")
     stale = [name for name in frozen if every[name].grad is not None]
     if stale:
         answer.facts.append(

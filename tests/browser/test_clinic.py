@@ -2,6 +2,10 @@
 
 import pytest
 
+from gradbook.catalogue import load
+
+ENTRIES = {entry.id: entry for entry in load().entries}
+BLINK = 100  # milliseconds; the search takes a tenth of it
 PAGE = "clinic/index.html"
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -9,6 +13,19 @@ Traceback (most recent call last):
     loss.backward()
 RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn
 """
+MESSAGE = TRACEBACK.splitlines()[-1]
+SEARCH = """text => {
+  const search = new ClinicSearch(gradbookCatalogue), start = performance.now();
+  const found = search.find(text).map(one => one.entry.id);
+  return [found, performance.now() - start];
+}"""
+# As from a clipboard: the page may take the event, or leave it to the browser.
+PASTE = """text => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", text);
+  const event = new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true});
+  document.activeElement.dispatchEvent(event);
+}"""
 
 
 @pytest.fixture
@@ -46,6 +63,60 @@ def test_the_result_leads_to_the_entry(clinic):
     assert clinic.locator("#no-graph").first.is_visible()
 
 
+def test_a_traceback_of_ten_thousand_lines_is_answered_at_once(clinic):
+    """The search takes less than a blink of an eye, and pasting does not freeze the page."""
+    frame = '  File "/lib/module.py", line {0}, in call_{0}\n    return self.layer_{0}(x)\n'
+    text = "Traceback (most recent call last):\n"
+    text += "".join(frame.format(n) for n in range(5000)) + MESSAGE
+    for pasted in (text, f"{MESSAGE}\n{text.removesuffix(MESSAGE)}"):
+        found, took = clinic.evaluate(SEARCH, pasted)
+        assert found == ["no-graph"]
+        assert took < BLINK
+    clinic.get_by_label("Paste a message").focus()
+    clinic.evaluate(PASTE, text)
+    assert first(clinic).endswith("#no-graph")
+    assert clinic.get_by_label("Paste a message").input_value() == text
+
+
+def test_a_repeated_error_does_not_slow_the_search(clinic):
+    """A log with ten thousand errors that nobody knows."""
+    noise = "".join(f"step {n} RuntimeError: retry {n}\n" for n in range(10_000))
+    found, took = clinic.evaluate(SEARCH, noise)
+    assert found == []
+    assert took < 3 * BLINK
+
+
+def test_a_result_says_why_and_what_to_do(clinic):
+    """With code as code; the cause that the message tells, where there are several."""
+    type_in(clinic, MESSAGE)
+    result = clinic.locator(".clinic-results li").first
+    assert result.locator("a").inner_text() == "backward() on a loss that has no graph"
+    assert result.locator("a code").count() == 1
+    assert "Cure: Set requires_grad where" in result.inner_text()
+    clinic.get_by_label("Paste a message").fill(
+        "TypeError: expected tuple, but hook returned 'int'"
+    )
+    clinic.wait_for_function("document.querySelector('.clinic-results a').href.includes('#hook-')")
+    (told,) = [one for one in ENTRIES["hook-returned-wrong-type"].variants if one.source == "E84c"]
+    assert f"{told.title}: " in result.inner_text().replace("`", "")
+
+
+def test_several_messages_give_several_entries(clinic):
+    """The last error first, warnings last."""
+    text = f"{MESSAGE}\n{TRACEBACK}ValueError: optimizer got an empty parameter list\n"
+    type_in(clinic, text)
+    assert clinic.get_by_role("status").inner_text() == "2 entries:"
+    hrefs = [a.get_attribute("href") for a in clinic.locator(".clinic-results a").all()]
+    assert [href.partition("#")[2] for href in hrefs] == ["optimizer-empty", "no-graph"]
+
+
+def test_what_is_pasted_is_text(clinic):
+    """Markup in a message is shown nowhere as markup, and asks for nothing."""
+    type_in(clinic, 'RuntimeError: <img src="x" onerror="window.hit = 1"> gradient')
+    assert clinic.locator(".clinic-results img").count() == 0
+    assert clinic.evaluate("window.hit") is None
+
+
 def test_typed_words_search_titles_and_causes(clinic):
     """A few words are enough."""
     type_in(clinic, "batch norm frozen")
@@ -71,7 +142,5 @@ def test_without_javascript_the_page_is_an_index(open_page):
     """Every entry has its link."""
     page = open_page(PAGE, java_script_enabled=False)
     assert page.get_by_label("Paste a message").count() == 0
-    from gradbook.catalogue import load
-
     links = {a.get_attribute("href").partition("#")[2] for a in page.locator("article a").all()}
-    assert {entry.id for entry in load().entries} <= links
+    assert set(ENTRIES) <= links

@@ -428,3 +428,31 @@ def cure_w04():
     x = torch.ones(3, requires_grad=True)
     torch.autograd.backward([x.sum()], grad_tensors=[torch.tensor(1.0)])
     assert x.grad.tolist() == [1, 1, 1]
+
+
+def e310_grad_fn_of_a_leaf():
+    """A walk through the graph begins at a tensor that has none."""
+    loss = torch.ones(3).sum()
+    _ = loss.grad_fn.next_functions
+
+
+def cure_e310():
+    """Begin at a recorded result, and stop at None."""
+    loss = torch.ones(3, requires_grad=True).sum()
+    names = [node.name() for node, _ in loss.grad_fn.next_functions if node is not None]
+    assert names == ["torch::autograd::AccumulateGrad"]
+
+
+def w90_backward_with_create_graph():
+    """The gradient gets a graph of its own, and both hold each other."""
+    x = torch.ones(3, requires_grad=True)
+    (x**3).sum().backward(create_graph=True)
+    x.grad = None
+
+
+def cure_w90():
+    """autograd.grad returns the gradient and stores it nowhere."""
+    x = torch.ones(3, requires_grad=True)
+    (first,) = torch.autograd.grad((x**3).sum(), x, create_graph=True)
+    first.sum().backward()
+    assert x.grad.tolist() == [6, 6, 6]

@@ -165,3 +165,30 @@ def cure_w20():
     model = nn.Linear(3, 1)
     parameters = dict(model.named_parameters())
     assert functional_call(model, parameters, torch.ones(3)).equal(model(torch.ones(3)))
+
+
+def e315_numpy_inside_a_transform():
+    """Inside, a tensor has no memory that NumPy could read."""
+    torch.func.grad(lambda x: (x * float(x.detach().numpy().max())).sum())(torch.ones(3))
+
+
+def cure_e315():
+    """Stay in torch."""
+    gradient = torch.func.grad(lambda x: (x * x.detach().max()).sum())(torch.ones(3))
+    assert gradient.tolist() == [1, 1, 1]
+
+
+def e316_requires_grad_inside_a_transform():
+    """The transform has asked already."""
+
+    def loss(x):
+        x.requires_grad_()
+        return (x * x).sum()
+
+    torch.func.grad(loss)(torch.ones(3))
+
+
+def cure_e316():
+    """Leave it out."""
+    gradient = torch.func.grad(lambda x: (x * x).sum())(torch.ones(3))
+    assert gradient.tolist() == [2, 2, 2]

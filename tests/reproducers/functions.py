@@ -619,3 +619,60 @@ def cure_w70():
     x = torch.ones(3, requires_grad=True)
     double(x).sum().backward()
     assert x.grad.tolist() == [2, 2, 2]
+
+
+class NumberAsGradient(Function):
+    """backward returns a Python number."""
+
+    @staticmethod
+    def forward(ctx, x):
+        """Double."""
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Not a tensor."""
+        return 2.0
+
+
+def e318_number_as_gradient():
+    """The gradient of a tensor is a tensor."""
+    NumberAsGradient.apply(torch.ones(3, requires_grad=True)).sum().backward()
+
+
+class TensorAsGradient(NumberAsGradient):
+    """backward returns a tensor."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Times what comes in."""
+        return gradient * 2.0
+
+
+def cure_e318():
+    """Multiply the incoming gradient by the number."""
+    x = torch.ones(3, requires_grad=True)
+    TensorAsGradient.apply(x).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]
+
+
+def e314_function_without_jvp():
+    """Forward mode asks the Function for a rule that it does not have."""
+    torch.func.jvp(lambda x: ScaleApart.apply(x, 2), (torch.ones(3),), (torch.ones(3),))
+
+
+class ScaleWithJvp(ScaleApart):
+    """x times a number, in both modes."""
+
+    @staticmethod
+    def jvp(ctx, tangent, _):
+        """The tangent is scaled as the value is."""
+        return tangent * ctx.k
+
+
+def cure_e314():
+    """Write jvp."""
+    _, tangent = torch.func.jvp(
+        lambda x: ScaleWithJvp.apply(x, 2), (torch.ones(3),), (torch.ones(3),)
+    )
+    assert tangent.tolist() == [2, 2, 2]

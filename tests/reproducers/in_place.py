@@ -328,3 +328,18 @@ def cure_e121():
     loss.backward()
     assert weight.grad.tolist() == [2, 2, 2]
     assert total.requires_grad
+
+
+def e321_expanded_tensor_in_place():
+    """All elements of an expanded tensor are one number."""
+    bias = torch.zeros(1, requires_grad=True)
+    rows = (bias * 2).expand(3)
+    rows += torch.ones(3)
+
+
+def cure_e321():
+    """A new tensor has room for each."""
+    bias = torch.zeros(1, requires_grad=True)
+    rows = (bias * 2).expand(3) + torch.ones(3)
+    rows.sum().backward()
+    assert bias.grad.tolist() == [6]

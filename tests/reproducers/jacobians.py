@@ -146,3 +146,15 @@ def cure_e143():
     """Give v, in the shape of the output."""
     _, product = vjp(lambda x: x * x, torch.ones(3), v=torch.ones(3))
     assert product.tolist() == [2, 2, 2]
+
+
+def e319_tangent_of_another_shape():
+    """A tangent has one number for each element."""
+    torch.func.jvp(torch.sin, (torch.zeros(3),), (torch.ones(2),))
+
+
+def cure_e319():
+    """The shape of the point."""
+    point = torch.zeros(3)
+    _, tangent = torch.func.jvp(torch.sin, (point,), (torch.ones_like(point),))
+    assert tangent.tolist() == [1, 1, 1]

@@ -242,3 +242,60 @@ def cure_w54():
     """The new one."""
     model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 1))
     assert nn.utils.parametrize.is_parametrized(model, "weight")
+
+
+def e313_state_with_other_names():
+    """Saved from a model that was wrapped, loaded into one that is not."""
+    wrapped = nn.Sequential(nn.Linear(3, 1))
+    nn.Linear(3, 1).load_state_dict(wrapped.state_dict())
+
+
+def cure_e313():
+    """Take the prefix off the names."""
+    wrapped, model = nn.Sequential(nn.Linear(3, 1)), nn.Linear(3, 1)
+    state = {name.removeprefix("0."): value for name, value in wrapped.state_dict().items()}
+    model.load_state_dict(state)
+    assert model.weight.equal(wrapped[0].weight)
+
+
+def e313b_state_with_other_shapes():
+    """Saved with ten classes, loaded into three."""
+    nn.Linear(4, 3).load_state_dict(nn.Linear(4, 10).state_dict())
+
+
+def cure_e313b():
+    """Load what fits, and train the rest."""
+    old = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 10))
+    new = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    shapes = {name: value.shape for name, value in new.state_dict().items()}
+    fits = {n: v for n, v in old.state_dict().items() if v.shape == shapes[n]}
+    left = new.load_state_dict(fits, strict=False)
+    assert left.missing_keys == ["1.weight", "1.bias"]
+    assert new[0].weight.equal(old[0].weight)
+
+
+def e317_adam_with_a_sparse_gradient():
+    """The embedding makes sparse gradients."""
+    embedding = nn.Embedding(4, 3, sparse=True)
+    optimizer = torch.optim.Adam(embedding.parameters())
+    embedding(torch.tensor([1])).sum().backward()
+    optimizer.step()
+
+
+def cure_e317():
+    """SparseAdam takes them."""
+    embedding = nn.Embedding(4, 3, sparse=True)
+    optimizer = torch.optim.SparseAdam(embedding.parameters())
+    embedding(torch.tensor([1])).sum().backward()
+    optimizer.step()
+    assert embedding.weight.grad.is_sparse
+
+
+def e322_batch_norm_of_one_row():
+    """One number has no variance."""
+    nn.BatchNorm1d(3)(torch.ones(1, 3))
+
+
+def cure_e322():
+    """In evaluation the running statistics are used."""
+    assert nn.BatchNorm1d(3).eval()(torch.ones(1, 3)).shape == (1, 3)

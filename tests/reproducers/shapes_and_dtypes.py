@@ -157,3 +157,46 @@ def cure_e232():
     """item() gives the number."""
     loss = torch.tensor(1.0)
     assert loss.item() == 1
+
+
+def e311_labels_in_the_shape_of_the_logits():
+    """A target of that shape holds probabilities, and these are integers."""
+    F.cross_entropy(torch.zeros(2, 3), torch.tensor([[1, 0, 0], [0, 0, 1]]))
+
+
+def cure_e311():
+    """One integer a row."""
+    target = torch.tensor([[1, 0, 0], [0, 0, 1]])
+    value = F.cross_entropy(torch.zeros(2, 3), target.argmax(dim=1))
+    assert value.equal(F.cross_entropy(torch.zeros(2, 3), target.float()))
+
+
+def e311b_class_out_of_bounds():
+    """Labels from 1 to 3 for the classes 0 to 2."""
+    F.cross_entropy(torch.zeros(2, 3), torch.tensor([1, 3]))
+
+
+def cure_e311b():
+    """Count from 0."""
+    target = torch.tensor([1, 3]) - 1
+    assert F.cross_entropy(torch.zeros(2, 3), target).isfinite()
+
+
+def e311c_other_number_of_rows():
+    """Two rows of logits, three labels."""
+    F.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1, 2]))
+
+
+def cure_e311c():
+    """As many labels as rows."""
+    assert F.cross_entropy(torch.zeros(3, 3), torch.tensor([0, 1, 2])).isfinite()
+
+
+def e311d_labels_in_a_column():
+    """Labels of shape (N, 1)."""
+    F.cross_entropy(torch.zeros(2, 3), torch.tensor([[0], [2]]))
+
+
+def cure_e311d():
+    """Labels of shape (N,)."""
+    assert F.cross_entropy(torch.zeros(2, 3), torch.tensor([[0], [2]]).squeeze(1)).isfinite()

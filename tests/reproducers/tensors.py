@@ -1,9 +1,11 @@
 """Messages about leaves, requires_grad, .grad, .data, conversions and inference tensors."""
 
 import copy
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import torch
+import torch.multiprocessing
 from torch import nn
 
 
@@ -333,3 +335,30 @@ def cure_w80():
     weight = torch.ones(3, requires_grad=True)
     with torch.no_grad():
         assert not (weight * 2).requires_grad
+
+
+def e312_result_sent_to_another_process():
+    """A queue or a DataLoader worker pickles what it sends."""
+    hidden = torch.ones(3, requires_grad=True) * 2
+    ForkingPickler.dumps(hidden)
+
+
+def cure_e312():
+    """Send the values."""
+    hidden = torch.ones(3, requires_grad=True) * 2
+    received = ForkingPickler.loads(ForkingPickler.dumps(hidden.detach()))
+    assert received.tolist() == [2, 2, 2]
+    assert not received.requires_grad
+
+
+def e323_resize_of_a_leaf():
+    """resize_ would change the memory that the gradient belongs to."""
+    x = torch.ones(3, requires_grad=True)
+    x.resize_(1, 3)
+
+
+def cure_e323():
+    """A view has the other shape, and a gradient."""
+    x = torch.ones(3, requires_grad=True)
+    x.view(1, 3).sum().backward()
+    assert x.grad.tolist() == [1, 1, 1]

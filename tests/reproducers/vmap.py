@@ -129,3 +129,24 @@ def cure_w21():
         return x / norm.clamp(min=1.0)
 
     assert vmap(row)(torch.ones(2, 3, 3)).norm(dim=-1).allclose(torch.ones(2, 3))
+
+
+def e320_sizes_differ():
+    """Two rows of one, three of the other."""
+    torch.func.vmap(torch.dot)(torch.ones(2, 4), torch.ones(3, 4))
+
+
+def cure_e320():
+    """As many rows of each."""
+    assert torch.func.vmap(torch.dot)(torch.ones(2, 4), torch.ones(2, 4)).tolist() == [4, 4]
+
+
+def e320b_no_such_dimension():
+    """A single number has no dimension to split."""
+    torch.func.vmap(torch.mul)(torch.ones(2, 4), torch.tensor(3.0))
+
+
+def cure_e320b():
+    """in_dims says which argument is not split."""
+    scaled = torch.func.vmap(torch.mul, in_dims=(0, None))(torch.ones(2, 4), torch.tensor(3.0))
+    assert scaled.tolist() == [[3] * 4] * 2

@@ -3,13 +3,11 @@
 import ast
 import traceback
 
-import torch
-
 from gradbook.catalogue import Entry
 from gradbook.culprit import line
 from gradbook.culprit.case import Case, Finding, describe, listed
 from gradbook.culprit.cut import explain_cut, no_graph
-from gradbook.culprit.edit import modified_in_place
+from gradbook.culprit.edit import detached_in_place, modified_in_place
 from gradbook.culprit.frames import Place, calling_place, plain_tensors, version_of
 from gradbook.culprit.freed import graph_freed
 from gradbook.culprit.line import one_tensor, written
@@ -39,8 +37,7 @@ _METHODS: dict[str, line.Method] = {
     "apply-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
     "argument-not-differentiable": one_tensor(lambda t: t.requires_grad and t.is_leaf, _REQUIRES),
     "bce-range": one_tensor(
-        lambda t: t.is_floating_point() and bool(((t < 0) | (t > 1) | t.isnan()).any()),
-        "`{name}` holds numbers outside 0 to 1, or nan.",
+        line.outside_zero_to_one, "`{name}` holds numbers outside 0 to 1, or nan."
     ),
     "complex-backward": line.differentiated,
     "data-of-another-kind": written("`{name}` is {what}."),
@@ -49,8 +46,10 @@ _METHODS: dict[str, line.Method] = {
     "device-mismatch": line.two_tensors,
     "dlpack-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
     "dtype-mismatch": line.two_tensors,
+    "expanded-in-place": written("`{name}` is {what}; it is {made}."),
     "function-view-in-place": written("`{name}` is {made}."),
     "grad-dtype": written("`{name}` is {what}; it is {made}."),
+    "grad-fn-is-none": one_tensor(lambda t: t.grad_fn is None, "`{name}` is {made}."),
     "grad-is-itself": written("`{name}` is {what}."),
     "grad-is-none": line.grad_is_none,
     "grad-not-a-tensor": written("`{name}` is {what}."),
@@ -86,7 +85,9 @@ _METHODS: dict[str, line.Method] = {
     "optimizer-non-leaf": one_tensor(lambda t: not t.is_leaf, _NO_LEAF),
     "out-argument": one_tensor(lambda t: t.requires_grad, _REQUIRES),
     "requires-grad-of-non-leaf": one_tensor(lambda t: not t.is_leaf, _NO_LEAF),
+    "resize-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
     "retain-grad-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
+    "saved-tensor-detached": detached_in_place,
     "shapes-do-not-broadcast": line.two_tensors,
     "target-broadcast": line.loss_and_target,
     "target-size": line.loss_and_target,
@@ -109,7 +110,7 @@ def investigate(error: BaseException, entry: Entry, message: str) -> Finding:
     """
     finding = Finding()
     try:
-        with plain_tensors(), torch.no_grad():
+        with plain_tensors():
             case = Case(error.__traceback__, message)
             if case.place is not None:
                 finding.details["line"] = str(case.place.source)

@@ -1,17 +1,25 @@
 """One failed program: its traceback, and what is read off it when it is needed."""
 
+import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from gradbook import internals
-from gradbook.culprit.frames import Place, named_tensors, places, torch_locals
-from gradbook.culprit.source import bound, indexed, loaded, own_parts
+from gradbook.culprit.frames import (
+    Place,
+    is_tensor,
+    last_torch_calls,
+    named_tensors,
+    places,
+    torch_locals,
+)
+from gradbook.culprit.source import dotted, operands
 
 
 @dataclass
@@ -87,37 +95,81 @@ class Case:
         """The name of one tensor object."""
         return next(iter(self.names(lambda one: one is tensor)), None)
 
-    def on_the_line(self) -> Iterator[tuple[str, Any]]:
-        """Tensors and modules that the failing statement reads, then those that it writes to."""
+    @cached_property
+    def operands(self) -> "list[Operand]":
+        """What the failing expression works on, as far as its source tells."""
         scope = self.place.scope if self.place is not None else None
-        if self.place is None or scope is None or scope.statement is None:
-            return
-        parts = own_parts(scope.statement)
-        names = [
-            *(name for part in parts for name in loaded(part)),
-            *sorted(bound(scope.statement)),
-            *(name for part in parts for name in indexed(part)),
-        ]
-        seen = set()
-        for name in names:
-            path, value = self.place.resolve(name)
-            if path not in seen and isinstance(value, (Tensor, nn.Module)):
-                seen.add(path)
-                yield path, value
+        if self.place is None or scope is None:
+            return []
+        found = scope.expression(self.place.span) or scope.statement
+        if found is None:
+            return []
+        parts = (one for one in operands(found) if not isinstance(one, ast.Constant))
+        given = [_operand(self.place, one) for one in parts]
+        return [_called(self.place, found.func), *given] if isinstance(found, ast.Call) else given
 
-    def tensors_at_hand(self) -> list[tuple[str, Tensor]]:
-        """Tensors of the failing statement, then of its modules; if none, those of the frame."""
-        found: list[tuple[str, Tensor]] = []
-        inside: list[tuple[str, Tensor]] = []
-        for name, value in self.on_the_line():
-            if isinstance(value, Tensor):
-                found.append((name, value))
-            else:
-                inside += named_tensors({name: value})
-        found += inside
-        if not found and self.place is not None:
-            found = list(self.place.tensors())
-        return found
+    @cached_property
+    def inside_torch(self) -> list[list[Tensor]]:
+        """The tensors in each frame of torch below the failing line, innermost first."""
+        found = [
+            list({id(one): one for _, one in named_tensors(names)}.values())
+            for names in last_torch_calls(self.trace)
+        ]
+        return [one for one in found if one]
+
+    def at_hand(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that may be meant, by name.
+
+        Those on which the failing expression works come first, then what its modules and lists
+        hold, then what torch was working on and has a name. Without source it is all of the frame.
+        """
+        values = {one.name: one.value for one in self.operands if one.name is not None}
+        yield from ((name, one) for name, one in values.items() if is_tensor(one))
+        yield from named_tensors(
+            {name: one for name, one in values.items() if issubclass(type(one), _HOLDERS)}
+        )
+        for tensors in self.inside_torch:
+            for one in tensors:
+                name = self.name_of(one)
+                if name is not None:
+                    yield name, one
+
+
+_HOLDERS = (nn.Module, list, tuple, dict)
+
+
+class Operand(NamedTuple):
+    """A part of an expression.
+
+    Attributes:
+        text: its source.
+        name: the longest beginning of it that is a name with a value; None for a computed one.
+        value: the value of that name.
+    """
+
+    text: str
+    name: str | None
+    value: Any
+
+    @property
+    def tensor(self) -> Tensor | None:
+        """The value, if the source is nothing but the name of a tensor."""
+        return self.value if self.name == self.text and is_tensor(self.value) else None
+
+
+def _operand(place: Place, node: ast.expr) -> Operand:
+    text = ast.unparse(node)
+    return (
+        Operand(text, None, None) if dotted(node) is None else Operand(text, *place.resolve(text))
+    )
+
+
+def _called(place: Place, function: ast.expr) -> Operand:
+    """A module that is called, or the object whose method is called."""
+    found = _operand(place, function)
+    if isinstance(function, ast.Attribute) and found.name != found.text:
+        return _operand(place, function.value)
+    return found
 
 
 # Where torch holds the tensors whose backward was asked for.
@@ -130,11 +182,8 @@ _ENGINE = {
 
 
 def _tensors_of(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [one for one in value if isinstance(one, Tensor)]
-    return []
+    several = value if type(value) in (list, tuple) else [value]
+    return [one for one in cast("Iterable[object]", several) if is_tensor(one)]
 
 
 # --------------------------------------------------------------------------------------- words
@@ -149,6 +198,15 @@ def listed(names: Iterable[str], *, code: bool = True, most: int = 6) -> str:
     every = [f"`{name}`" if code else name for name in names]
     rest = len(every) - most
     return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def quoted(statement: ast.stmt) -> str:
+    """The first line of a statement, with its number.
+
+    >>> quoted(ast.parse("y += 1").body[0])
+    'line 1, `y += 1`'
+    """
+    return f"line {statement.lineno}, `{ast.unparse(statement).splitlines()[0]}`"
 
 
 def describe(tensor: Tensor) -> str:

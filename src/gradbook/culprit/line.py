@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 
 from gradbook import internals
-from gradbook.culprit.case import Case, Finding, describe, made_by
-from gradbook.culprit.frames import modules_in, torch_locals
+from gradbook.culprit.case import Case, Finding, Operand, describe, made_by
+from gradbook.culprit.frames import is_tensor, members, modules_in, torch_locals
 
-_Named = list[tuple[str, Tensor]]
 Method = Callable[[Case], Finding]
+_Test = Callable[[Tensor], bool]
 
 
-def one_tensor(wanted: Callable[[Tensor], bool], fact: str) -> Method:
+def one_tensor(wanted: _Test, fact: str) -> Method:
     """The first tensor of the failing line that has a property.
+
+    Where there is no source it is a tensor of the frame, if only one has the property.
 
     Args:
         wanted: the property.
@@ -23,26 +25,44 @@ def one_tensor(wanted: Callable[[Tensor], bool], fact: str) -> Method:
     """
 
     def look(case: Case) -> Finding:
-        for name, tensor in case.tensors_at_hand():
-            if wanted(tensor):
-                text = fact.format(name=name, what=describe(tensor), made=made_by(tensor))
-                return Finding(subject=name, facts=[text])
+        found = {id(one): (name, one) for name, one in case.at_hand() if wanted(one)}
+        if not found and case.place is not None and case.place.scope is None:
+            inside = reversed(case.place.tensors())
+            found = {id(one): (name, one) for name, one in inside if wanted(one)}
+            if len(found) > 1:
+                return Finding()
+        for name, tensor in found.values():
+            return _told(fact, name, tensor)
         return Finding()
 
     return look
 
 
 def written(fact: str) -> Method:
-    """The tensor that the failing line changes in place."""
+    """The tensor that the failing line changes: the first one on which it works."""
 
     def look(case: Case) -> Finding:
-        found = [(name, value) for name, value in case.on_the_line() if isinstance(value, Tensor)]
-        for name, tensor in found:
-            text = fact.format(name=name, what=describe(tensor), made=made_by(tensor))
-            return Finding(subject=name, facts=[text])
+        for name, tensor in case.at_hand():
+            return _told(fact, name, tensor)
         return Finding()
 
     return look
+
+
+def _told(fact: str, name: str, tensor: Tensor) -> Finding:
+    text = fact.format(name=name, what=describe(tensor), made=made_by(tensor))
+    return Finding(subject=name, facts=[text])
+
+
+def outside_zero_to_one(tensor: Tensor) -> bool:
+    """Whether a probability is none, or is nan. Computed only where no code of the program runs."""
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_floating_point():
+        return False
+    try:
+        with torch.no_grad(), torch._C._DisableTorchDispatch():
+            return bool(((tensor < 0) | (tensor > 1) | tensor.isnan()).any())
+    except RuntimeError:  # there are no numbers: on the meta device, or inside a transform
+        return False
 
 
 def differentiated(case: Case) -> Finding:
@@ -54,20 +74,68 @@ def differentiated(case: Case) -> Finding:
     return Finding()
 
 
+# --------------------------------------------------------------------- two that do not go together
+
+
 def two_tensors(case: Case) -> Finding:
-    """Two tensors of the failing line that do not go together, by what the message says."""
-    at_hand = case.tensors_at_hand()
-    found = (
-        _by_matrices(case.message, at_hand)
-        or _by_size(case.message, at_hand)
-        or _by_shapes(case.message, at_hand)
-        or _by_dtypes(case.message, at_hand)
-        or _by_devices(case.message, at_hand)
-    )
-    if not found:
+    """Two tensors that do not go together, by what the message says of them.
+
+    Torch's own frames hold the very tensors; where torch has none, the failing expression tells.
+    """
+    for rule in (_matrices, _size, _shapes, _dtypes, _last_dtype):
+        tests = rule(case.message)
+        finding = _fitting(case, tests) if tests else Finding()
+        if finding.subject is not None:
+            return finding
+    return _fitting(case, []) if "device" in case.message else Finding()
+
+
+def _fitting(case: Case, tests: list[_Test]) -> Finding:
+    """The tensors that fit: one for each test, or two on different devices."""
+    given = case.inside_torch
+    if "target dtype" in case.message:  # a loss has two of one dtype; the message says which
+        losses = dict.fromkeys(("cross_entropy", "nll_loss"), "nn/functional.py")
+        given = [[names["target"]] for names in torch_locals(case.trace, losses)]
+    for tensors in given:
+        named = [Operand(name, name, one) for one in tensors for name in [case.name_of(one) or ""]]
+        found = _choice(named, tests)
+        # Below an operator of the meta device torch compares what it has made itself.
+        if found and (tests or any(one.text for one in found)):
+            return _pair(found)
+    if case.inside_torch:
         return Finding()
-    words = "; ".join(f"`{name}` is {describe(tensor)}" for name, tensor in found)
-    return Finding(subject=" and ".join(name for name, _ in found), facts=[words + "."])
+    parts = [one for one in case.operands if one.value is None or is_tensor(one.value)]
+    return _pair(_choice(parts, tests))
+
+
+def _choice(parts: list[Operand], tests: list[_Test]) -> list[Operand]:
+    """The only way to give each test an operand; what is computed on the line may be anything."""
+    if len(tests) == 1:
+        fitting = [one for one in parts if one.tensor is not None and tests[0](one.tensor)]
+        return fitting if len(fitting) == 1 else []
+    pairs = [(one, other) for one in parts for other in parts if one is not other]
+    ways = [pair for pair in pairs if _fits(pair, tests)]
+    sure = [pair for pair in ways if None not in (pair[0].tensor, pair[1].tensor)]
+    if not tests:
+        return list(sure[0]) if sure else []
+    chosen = sure if len(parts) > 2 else ways
+    return list(chosen[0]) if chosen else []
+
+
+def _fits(pair: tuple[Operand, Operand], tests: list[_Test]) -> bool:
+    one, other = pair[0].tensor, pair[1].tensor
+    if not tests:
+        return one is not None and other is not None and one.device != other.device
+    return (one is None or tests[0](one)) and (other is None or tests[1](other))
+
+
+def _pair(found: list[Operand]) -> Finding:
+    named = [one for one in found if one.text]
+    facts = [f"`{one.text}` is {describe(one.tensor)}" for one in named if one.tensor is not None]
+    if not facts:
+        return Finding()
+    subject = " and ".join(one.text for one in named)
+    return Finding(subject=subject, facts=["; ".join(facts) + "."])
 
 
 _MATRICES = re.compile(r"\((\d+)x(\d+) and (\d+)x(\d+)\)")
@@ -75,39 +143,36 @@ _SIZE = re.compile(r"tensor a \((\d+)\) must match the size of tensor b \((\d+)\
 _SHAPE = re.compile(r"[\[(](\d+(?:, ?\d+){0,9}),?[\])]")
 
 
-def _by_matrices(message: str, at_hand: _Named) -> _Named:
+def _matrices(message: str) -> list[_Test]:
     said = _MATRICES.search(message)
     if said is None:
         return []
     rows, columns, inner, outer = (int(size) for size in said.groups())
     # A batch becomes one matrix before the product, and a Linear turns its weight around.
-    return _two(
-        [
-            pair
-            for pair in at_hand
-            if pair[1].dim() and pair[1].shape[-1] == columns and pair[1].numel() == rows * columns
-        ],
-        [pair for pair in at_hand if tuple(pair[1].shape) in ((inner, outer), (outer, inner))],
-    )
-
-
-def _by_size(message: str, at_hand: _Named) -> _Named:
-    said = _SIZE.search(message)
-    if said is None:
-        return []
-    return _two(
-        *([pair for pair in at_hand if int(size) in pair[1].shape] for size in said.groups())
-    )
-
-
-def _by_shapes(message: str, at_hand: _Named) -> _Named:
-    shapes = [
-        tuple(int(size) for size in found.split(","))
-        for found in _SHAPE.findall(message.replace("torch.Size", ""))
+    return [
+        lambda t: bool(t.dim()) and t.shape[-1] == columns and t.numel() == rows * columns,
+        lambda t: tuple(t.shape) in ((inner, outer), (outer, inner)),
     ]
-    if len(shapes) < 2:
+
+
+def _size(message: str) -> list[_Test]:
+    said = _SIZE.search(message)
+    return [_has_size(int(size)) for size in said.groups()] if said is not None else []
+
+
+def _has_size(size: int) -> _Test:
+    return lambda t: size in t.shape
+
+
+def _shapes(message: str) -> list[_Test]:
+    said = _SHAPE.findall(message.replace("torch.Size", ""))
+    if len(said) < 2:
         return []
-    return _two(*([pair for pair in at_hand if tuple(pair[1].shape) == one] for one in shapes[:2]))
+    return [_has_shape(tuple(int(size) for size in one.split(","))) for one in said[:2]]
+
+
+def _has_shape(shape: tuple[int, ...]) -> _Test:
+    return lambda t: tuple(t.shape) == shape
 
 
 _DTYPES = {
@@ -124,31 +189,20 @@ _DTYPES = {
 }
 
 
-def _by_dtypes(message: str, at_hand: _Named) -> _Named:
+def _dtypes(message: str) -> list[_Test]:
     words = [word.lower() for word in re.findall(r"[A-Za-z]\w*", message)]
     said = list(dict.fromkeys(_DTYPES[word] for word in words if word in _DTYPES))
-    fitting = [[pair for pair in at_hand if pair[1].dtype == one] for one in said]
-    if len(said) == 2:
-        found = _two(*fitting)
-        if found:
-            return found
-    # "expected ... to be Long or Byte, but got Float": the last one is what came.
-    return fitting[-1][-1:] if fitting else []
+    return [_has_dtype(one) for one in said] if len(said) == 2 else []
 
 
-def _by_devices(message: str, at_hand: _Named) -> _Named:
-    if "device" not in message:
-        return []
-    for one in at_hand:
-        for other in at_hand:
-            if one[1].device != other[1].device:
-                return [one, other]
-    return []
+def _last_dtype(message: str) -> list[_Test]:
+    """Of "expected scalar type Long but found Float" the last one is what came."""
+    words = [word.lower() for word in re.findall(r"[A-Za-z]\w*", message)]
+    return [_has_dtype(_DTYPES[word]) for word in words if word in _DTYPES][-1:]
 
 
-def _two(first: _Named, second: _Named) -> _Named:
-    """One of each, and not the same twice."""
-    return next(([one, other] for one in first for other in second if one[0] != other[0]), [])
+def _has_dtype(dtype: torch.dtype) -> _Test:
+    return lambda t: t.dtype == dtype
 
 
 def loss_and_target(case: Case) -> Finding:
@@ -166,7 +220,7 @@ def input_unused(case: Case) -> Finding:
     """The input of autograd.grad() at the place that the message names, else the first one."""
     said = re.search(r"at index (\d+)", case.message)
     number = int(said[1]) if said is not None else 0
-    if number >= len(case.inputs) or not isinstance(case.inputs[number], Tensor):
+    if number >= len(case.inputs) or not is_tensor(case.inputs[number]):
         return Finding(variant="E08")
     tensor = case.inputs[number]
     name = case.name_of(tensor)
@@ -181,7 +235,7 @@ def input_unused(case: Case) -> Finding:
 def input_without_grad(case: Case) -> Finding:
     """The input of autograd.grad() that does not require grad."""
     for tensor in case.inputs:
-        if isinstance(tensor, Tensor) and not tensor.requires_grad:
+        if is_tensor(tensor) and not tensor.requires_grad:
             name = case.name_of(tensor)
             called = f"`{name}`" if name is not None else "An input"
             return Finding(subject=name, facts=[f"{called} does not require grad."])
@@ -190,7 +244,7 @@ def input_without_grad(case: Case) -> Finding:
 
 def grad_is_none(case: Case) -> Finding:
     """The tensor of the line that has no gradient, and why."""
-    for name, tensor in case.tensors_at_hand():
+    for name, tensor in case.at_hand():
         if not tensor.is_leaf and not tensor.retains_grad:
             fact = f"`{name}` is not a leaf ({made_by(tensor)}), so its gradient is not kept."
             return Finding(subject=name, facts=[fact], variant="E16b")
@@ -205,7 +259,7 @@ def deepcopied(case: Case) -> Finding:
     for names in torch_locals(case.trace, {"__deepcopy__": "torch/_tensor.py"}):
         tensor = names.get("self")
         name = case.name_of(tensor)
-        if isinstance(tensor, Tensor) and name is not None:
+        if is_tensor(tensor) and name is not None:
             return Finding(subject=name, facts=[f"`{name}` has a graph: it is {made_by(tensor)}."])
     return Finding()
 
@@ -222,12 +276,15 @@ def leaf_in_graph(case: Case) -> Finding:
 
 
 def module_in_place(case: Case) -> Finding:
-    """The module on the failing line, or inside it, that works in place."""
-    for name, value in case.on_the_line():
-        for path, module in modules_in({name: value}):
-            if getattr(module, "inplace", False) is True:
+    """The module of the failing expression that works in place, or the hooked module's output."""
+    for one in case.operands:
+        for path, module in modules_in({one.text: one.value}):
+            if members(module).get("inplace") is True:
                 kind = type(module).__name__
                 return Finding(subject=path, facts=[f"`{path}` ({kind}) works in place."])
+    for name, tensor in case.at_hand():
+        if tensor.grad_fn is not None and "BackwardHook" in internals.node_name(tensor.grad_fn):
+            return Finding(subject=name, facts=[f"`{name}` passed through a module with a hook."])
     return Finding()
 
 

@@ -1,11 +1,11 @@
 """What the source of a program says: who binds a name, what stands in a loop, what cuts a graph."""
 
 import ast
-import inspect
 import linecache
 from collections.abc import Iterator
-from types import CodeType
-from typing import TypeGuard
+from functools import lru_cache, partial
+from types import CodeType, FunctionType, MethodType
+from typing import TypeGuard, cast
 
 
 def parse(lines: list[str], number: int) -> ast.Module | None:
@@ -13,31 +13,50 @@ def parse(lines: list[str], number: int) -> ast.Module | None:
 
     Of a Markdown page it is the tree of the code block around line `number`.
     """
-    for text in ("".join(lines), _block("".join(lines).splitlines(), number)):
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # a cell with a %magic, too
-            continue
-        return tree if tree.body else None
-    return None
+    text = "".join(lines)
+    return _tree(text) or _tree(_block(text.splitlines(), number))
+
+
+@lru_cache(maxsize=8)  # the frames of a traceback are mostly in a few files
+def _tree(text: str) -> ast.Module | None:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a cell with a %magic, too
+        return None
+    return tree if tree.body else None
 
 
 def _block(lines: list[str], number: int) -> str:
     """The lines between two fences around a line, the others empty, so that numbers stay."""
     fences = [count for count, line in enumerate(lines, 1) if line.lstrip().startswith("```")]
-    first = max((count for count in fences if count < number), default=0)
-    last = min((count for count in fences if count > number), default=len(lines) + 1)
+    first = max((count for count in fences if count < number), default=len(lines))
+    last = min((count for count in fences if count > number), default=0)
     return "\n".join(
         line if first < count < last and not line.startswith(":") else ""
         for count, line in enumerate(lines, 1)
     )
 
 
-def scope_of(function: object) -> "Scope | None":
+def unwrapped(value: object) -> FunctionType | None:
+    """The Python function behind a method, a partial or a decorated function."""
+    for _ in range(_MOST_WRAPPERS):
+        if type(value) in (staticmethod, classmethod, MethodType):
+            value = cast("MethodType", value).__func__
+        elif type(value) is partial:
+            value = value.func
+        elif type(value) is FunctionType:
+            if "__wrapped__" not in value.__dict__:
+                return value
+            value = value.__dict__["__wrapped__"]
+    return None
+
+
+_MOST_WRAPPERS = 20
+
+
+def scope_of(function: FunctionType) -> "Scope | None":
     """The source of a Python function; None if there is none."""
-    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-    if not isinstance(code, CodeType):
-        return None
+    code = function.__code__
     return scope_at(linecache.getlines(code.co_filename), code.co_firstlineno, code)
 
 
@@ -46,7 +65,12 @@ def scope_at(lines: list[str], number: int, code: CodeType) -> "Scope | None":
     tree = parse(lines, number)
     if tree is None:
         return None
-    return Scope(_function_at(tree, number, code.co_firstlineno), number)
+    return Scope(_function_at(tree, number, code), number)
+
+
+Loop = ast.For | ast.While
+Span = tuple[int | None, int | None, int | None, int | None]
+_SPAN = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
 
 class Scope:
@@ -54,29 +78,37 @@ class Scope:
 
     Attributes:
         body: the function or the file.
+        statements: all statements, in their order; those of inner functions are left out.
         statement: the innermost statement on the line.
     """
 
     def __init__(self, body: ast.AST, number: int) -> None:
         self.body = body
+        self.statements: list[ast.stmt] = []
         self._parents: dict[ast.AST, ast.AST] = {}
-        self._statements: list[ast.stmt] = []
         stack: list[ast.AST] = [body]
         while stack:
             node = stack.pop()
             for child in ast.iter_child_nodes(node):
                 self._parents[child] = node
                 if isinstance(child, ast.stmt):
-                    self._statements.append(child)
+                    self.statements.append(child)
                 if not isinstance(child, _NEW_SCOPE):
                     stack.append(child)
-        self._statements.sort(key=lambda one: (one.lineno, one.col_offset))
-        self.number = number
+        self.statements.sort(key=lambda one: (one.lineno, one.col_offset))
         self.statement = self._at(number)
 
     def _at(self, number: int) -> ast.stmt | None:
-        around = [one for one in self._statements if one.lineno <= number <= (one.end_lineno or 0)]
+        around = [one for one in self.statements if one.lineno <= number <= (one.end_lineno or 0)]
         return min(around, key=lambda one: (one.end_lineno or 0) - one.lineno, default=None)
+
+    def expression(self, span: Span | None) -> ast.AST | None:
+        """The expression, or the statement, that stands exactly there."""
+        for node in ast.walk(self.statement) if self.statement is not None else ():
+            place = [getattr(node, name, None) for name in _SPAN]
+            if span is not None and tuple(place) == span:
+                return node.value if isinstance(node, ast.Expr) else node
+        return None
 
     def parents(self, node: ast.AST) -> Iterator[ast.AST]:
         """What the node stands in, innermost first."""
@@ -84,28 +116,54 @@ class Scope:
             node = self._parents[node]
             yield node
 
-    def loop(self, statement: ast.stmt | None = None) -> ast.For | ast.While | None:
-        """The innermost loop around a statement; by default the one on the line."""
-        statement = statement or self.statement
-        if statement is None:
-            return None
-        around = (statement, *self.parents(statement))
-        return next((one for one in around if isinstance(one, (ast.For, ast.While))), None)
+    def loops(self, statement: ast.stmt | None) -> list[Loop]:
+        """The loops around a statement, itself counted, innermost first."""
+        around = (statement, *self.parents(statement)) if statement is not None else ()
+        return [one for one in around if isinstance(one, (ast.For, ast.While))]
 
     def stores(self, name: str) -> list[ast.stmt]:
         """The statements that bind `name`, in their order."""
-        return [one for one in self._statements if name in bound(one)]
+        return [one for one in self.statements if name in bound(one)]
 
-    def definition(self, name: str, before: int) -> ast.stmt | None:
-        """The last statement before a line that binds `name`; in a loop, also one after it."""
-        found = self.stores(name)
-        earlier = [one for one in found if (one.end_lineno or one.lineno) < before]
-        chosen = earlier or found
-        return chosen[-1] if chosen else None
+    def definitions(self, name: str, before: int) -> list[ast.stmt]:
+        """The statements that made what `name` stands for on a line, the last one first.
 
-    def statements(self) -> list[ast.stmt]:
-        """All statements, in their order; those of inner functions are left out."""
-        return self._statements
+        A statement that only perhaps ran, or that computes the name from what it was before, is
+        followed by those before it. In a loop, statements after the line count as well.
+        """
+        now = self._at(before)
+        found = [one for one in self.stores(name) if now is None or not self.exclusive(one, now)]
+        earlier = [one for one in found if _header_end(one) < before]
+        if not earlier:
+            loops = self.loops(now)
+            earlier = [one for one in found if any(loop in loops for loop in self.loops(one))]
+        made = []
+        for one in reversed(earlier):
+            made.append(one)
+            again = isinstance(one, ast.AugAssign) or name in read_in(*own_parts(one))
+            if not again and not self.perhaps(one, now):
+                break
+        return made
+
+    def perhaps(self, one: ast.stmt, now: ast.stmt | None) -> bool:
+        """Whether a statement stands in an `if` or `try` that does not hold the present one."""
+        around = set(self.parents(now)) if now is not None else set()
+        return any(
+            isinstance(node, (ast.If, ast.Try)) and node not in around for node in self.parents(one)
+        )
+
+    def exclusive(self, one: ast.stmt, other: ast.stmt) -> bool:
+        """Whether two statements stand in the two arms of one `if`."""
+        around = [node for node in self.parents(other) if isinstance(node, ast.If)]
+        return any(
+            self._in_else(node, one) != self._in_else(node, other)
+            for node in self.parents(one)
+            if node in around and isinstance(node, ast.If)
+        )
+
+    def _in_else(self, node: ast.If, statement: ast.stmt) -> bool:
+        chain = {statement, *self.parents(statement)}
+        return any(one in chain for one in node.orelse)
 
     def recording_off(self, statement: ast.stmt) -> ast.AST | None:
         """The block or decorator that switches recording off for a statement."""
@@ -122,16 +180,28 @@ class Scope:
         return next((one for one in decorators if _switches_off(one)), None)
 
 
+def _header_end(statement: ast.stmt) -> int:
+    """The last line of a statement without the statements inside it."""
+    body: list[ast.stmt] = getattr(statement, "body", [])
+    end = body[0].lineno - 1 if body else statement.end_lineno
+    return max(statement.lineno, end or 0)
+
+
 _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-def _function_at(tree: ast.Module, number: int, first: int) -> ast.AST:
-    """The innermost function around a line that starts where the frame's code starts."""
+def _function_at(tree: ast.Module, number: int, code: CodeType) -> ast.AST:
+    """The innermost function around a line that starts where the frame's code starts.
+
+    A comprehension or a lambda counts for the function around it.
+    """
     best: ast.AST = tree
-    for node in ast.walk(tree):
+    inner = code.co_name.startswith("<")
+    for node in ast.walk(tree) if code.co_name != "<module>" else ():
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             start = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-            if start <= number <= (node.end_lineno or 0) and first in (start, node.lineno):
+            same = inner or code.co_firstlineno in (start, node.lineno)
+            if same and start <= number <= (node.end_lineno or 0):
                 best = node
     return best
 
@@ -183,6 +253,12 @@ def loaded(node: ast.AST) -> list[str]:
     return list(found)
 
 
+def read_in(*nodes: ast.AST) -> set[str]:
+    """The names that are read in pieces of source: of ``self.a.b`` also ``self`` and ``self.a``."""
+    names = [name.split(".") for node in nodes for name in loaded(node)]
+    return {".".join(parts[: count + 1]) for parts in names for count in range(len(parts))}
+
+
 def bound(statement: ast.stmt) -> set[str]:
     """The dotted names that a statement itself binds (not those of the statements inside it)."""
     targets: list[ast.AST] = []
@@ -192,6 +268,12 @@ def bound(statement: ast.stmt) -> set[str]:
         targets.append(statement.target)
     elif isinstance(statement, ast.With):
         targets += [item.optional_vars for item in statement.items if item.optional_vars]
+    targets += [
+        node.target
+        for part in own_parts(statement)
+        for node in ast.walk(part)
+        if isinstance(node, ast.NamedExpr)
+    ]
     names = set()
     while targets:
         target = targets.pop()
@@ -215,13 +297,25 @@ def own_parts(statement: ast.stmt) -> list[ast.AST]:
     ]
 
 
-def indexed(part: ast.AST) -> list[str]:
-    """``w`` of ``w[0] = 1``, which reads nothing."""
-    return [
-        name
-        for node in ast.walk(part)
-        if isinstance(node, ast.Subscript) and (name := dotted(node.value)) is not None
-    ]
+def operands(node: ast.AST) -> list[ast.expr]:
+    """What an expression works on: the two sides of `@`, the arguments of a call.
+
+    >>> [ast.unparse(one) for one in operands(ast.parse("f(x, [y, z.exp()])").body[0].value)]
+    ['x', 'y', 'z.exp()']
+    """
+    if isinstance(node, ast.Call):
+        found = [*node.args, *(word.value for word in node.keywords)]
+    elif isinstance(node, (ast.Attribute, ast.Subscript)):
+        found = [node.value]
+    elif isinstance(node, ast.Assign):
+        found = [*(one for target in node.targets for one in operands(target)), node.value]
+    else:
+        found = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
+    flat: list[ast.expr] = []
+    for one in found:
+        inside = isinstance(one, (ast.List, ast.Tuple, ast.Starred, ast.Dict))
+        flat += operands(one) if inside else [one]
+    return flat
 
 
 def calls(statement: ast.stmt) -> list[tuple[str, ast.Call]]:
@@ -249,26 +343,14 @@ def changed_names(statement: ast.stmt) -> list[str]:
         names += [dotted(one.value) for one in targets]
     for _, call in calls(statement):
         if _is_in_place(call.func):
-            names.append(dotted(call.func.value))
-        if _says_inplace(call):
+            of_module = last_name(call.func.value) in _MODULES and call.args
+            names.append(dotted(call.args[0] if of_module else call.func.value))
+        if says_inplace(call):
             names += [name for one in call.args for name in loaded(one)]
     return [name for name in names if name is not None]
 
 
-def changes_in_place(statement: ast.stmt, name: str) -> bool:
-    """Whether a statement changes what `name` stands for in place.
-
-    A parameter, whose name has a dot, is changed by ``optimizer.step()`` too.
-    """
-    variable = name.partition("[")[0]
-    if variable in changed_names(statement):
-        return True
-    return "." in name and any(called.endswith(".step") for called, _ in calls(statement))
-
-
-def calls_in_place(statement: ast.stmt) -> bool:
-    """Whether a statement calls a method whose name ends in ``_``, or says ``inplace=True``."""
-    return any(_is_in_place(call.func) or _says_inplace(call) for _, call in calls(statement))
+_MODULES = ("torch", "F", "functional", "init")  # `torch.relu_(y)` changes `y`
 
 
 def _is_in_place(function: ast.expr) -> TypeGuard[ast.Attribute]:
@@ -279,7 +361,7 @@ def _is_in_place(function: ast.expr) -> TypeGuard[ast.Attribute]:
     )
 
 
-def _says_inplace(call: ast.Call) -> bool:
+def says_inplace(call: ast.Call) -> bool:
     """``F.relu(x, inplace=True)``, and ``nn.ReLU(inplace=True)(x)``."""
     inner = call.func if isinstance(call.func, ast.Call) else call
     return any(
