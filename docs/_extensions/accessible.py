@@ -39,6 +39,10 @@ REPAIRS: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = {
         re.compile(r'<th class="head"><p></p></th>'),
         lambda match: '<td class="head"></td>',
     ),
+    "a folded cell is called by the words that are seen": (
+        re.compile(r'<summary aria-label="Toggle hidden content">'),
+        lambda _match: "<summary>",
+    ),
     "scripts do not hold up the page": (
         re.compile(r"<script src="),
         lambda match: "<script defer src=",

@@ -70,12 +70,30 @@ def make_repeatable(notebook: NotebookNode) -> None:
         if "id" in cell:
             cell["id"] = f"c{number}"
         cell.get("metadata", {}).pop("execution", None)
+        if "outputs" in cell:
+            cell["outputs"] = join_streams(cell["outputs"])
         for output in cell.get("outputs", ()):
             if "text" in output:
                 output["text"] = _ADDRESS.sub("0x…", output["text"])
             for kind, value in output.get("data", {}).items():
                 if kind.startswith("text/") and isinstance(value, str):
                     output["data"][kind] = _ADDRESS.sub("0x…", value)
+
+
+def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Make one of neighbouring pieces of a stream: where it was cut depends on the moment.
+
+    MyST-NB does this too, with a line break after each piece.
+    """
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        kinds = [(one.output_type, one.get("name")) for one in (last, output) if one is not None]
+        if last is not None and output.output_type == "stream" and kinds[0] == kinds[1]:
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def failing_line(notebook: NotebookNode, source: str) -> tuple[int, str] | None:
@@ -159,6 +177,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     # Sets of strings keep their order.
     os.environ.setdefault("PYTHONHASHSEED", "0")
+    # Pages run side by side, and their tensors are small: threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Kernels hold nothing that a graceful end would save: half a second a page.
     NotebookClient.shutdown_kernel.default_value = "immediate"
     # ipykernel warns on every start that loopback is not encrypted.

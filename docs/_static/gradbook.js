@@ -1,3 +1,6 @@
+// `_` is Sphinx's own; it gives the text in the language of the site.
+const sideways = _("scrolls sideways");
+
 // The keyboard scrolls what overflows.
 const scrollers = () => {
   const boxes = "article pre, article .table-wrapper, article div.math";
@@ -6,8 +9,8 @@ const scrollers = () => {
     if (overflows && !box.hasAttribute("tabindex")) {
       box.tabIndex = 0;
       box.setAttribute("role", "group");
-      box.setAttribute("aria-label", "scrolls sideways");
-    } else if (!overflows && box.getAttribute("aria-label") === "scrolls sideways") {
+      box.setAttribute("aria-label", sideways);
+    } else if (!overflows && box.getAttribute("aria-label") === sideways) {
       for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
     }
   }

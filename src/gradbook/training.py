@@ -115,7 +115,7 @@ class History:
         return cls(tuple(rows))
 
     def plot(self) -> "tuple[Axes, ...]":
-        """Draw the losses over the epochs, and beside them the metrics, if there are any.
+        """Draw the losses over the epochs, and below them the metrics, if there are any.
 
         Raises:
             ImportError: matplotlib is not installed.

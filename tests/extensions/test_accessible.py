@@ -17,6 +17,12 @@ leaf
 
 ## One
 
+```{code-cell} python
+:tags: [hide-cell]
+
+1 + 1
+```
+
 |   | first | second |
 |---|---|---|
 | row | 1 | 2 |

@@ -67,6 +67,16 @@ def failing(make_site):
     return site, [site.build("--jobs", "2"), site.build("--jobs", "2")]
 
 
+def test_a_stream_that_came_in_pieces_is_whole():
+    """No break is put where the pieces were cut; another stream or result stays apart."""
+    new = nbformat.v4.new_output
+    pieces = [("stdout", "8 epochs"), ("stdout", ", equal\n"), ("stderr", "oh\n"), ("stdout", "1")]
+    outputs = [new("stream", name=name, text=text) for name, text in pieces]
+    joined = notebooks.join_streams([*outputs, new("display_data"), new("stream", text="2")])
+    texts = [out.get("text") for out in joined]
+    assert texts == ["8 epochs, equal\n", "oh\n", "1", None, "2"]
+
+
 def test_every_failing_page_is_reported_with_its_line(failing):
     """Both name page, line and error, and show the traceback; one does not hide the other."""
     site, (build, _) = failing

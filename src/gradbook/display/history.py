@@ -35,13 +35,13 @@ def to_html(history: "History") -> str:
         inside = f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others)
         body.append(f"<tr>{inside}</tr>")
     return (
-        f"<table><caption>{escape(_summary(history))}</caption>"
+        f'<table class="gradbook-history"><caption>{escape(_summary(history))}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     )
 
 
 def plot(history: "History") -> "tuple[Axes, ...]":
-    """Draw the losses, and beside them the metrics, if there are any."""
+    """Draw the losses, and below them the metrics, if there are any."""
     try:
         import matplotlib.pyplot as plt
         from matplotlib.ticker import MaxNLocator
@@ -59,8 +59,9 @@ def plot(history: "History") -> "tuple[Axes, ...]":
     metrics = {name: columns[name] for row in history.rows for name in row.metrics}
     panels = [losses, metrics] if metrics else [losses]
 
-    figure, grid = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3), squeeze=False)
-    axes: tuple[Axes, ...] = tuple(grid[0])
+    # One below the other: side by side, the text would be too small to read on a phone.
+    figure, grid = plt.subplots(len(panels), 1, figsize=(6, 2.8 * len(panels)), squeeze=False)
+    axes: tuple[Axes, ...] = tuple(grid[:, 0])
     for axis, panel in zip(axes, panels, strict=True):
         # Curves differ by more than their colour.
         for (name, values), style in zip(panel.items(), _styles(len(panel)), strict=True):

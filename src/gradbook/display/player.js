@@ -1,5 +1,8 @@
 // The player of a backward pass. The table of steps in the element is its only data:
 // a row tells the node (data-node), where gradients go (data-to), and what a leaf got.
+{
+// A site in another language knows what to say instead; a notebook says it in English.
+const _ = (text) => (typeof Documentation === "undefined" ? text : Documentation.gettext(text));
 customElements.get("gradbook-player") || customElements.define("gradbook-player",
 class extends HTMLElement {
   connectedCallback() {
@@ -29,14 +32,14 @@ class extends HTMLElement {
       made.onclick = () => made.getAttribute("aria-disabled") !== "true" && act();
       return made;
     };
-    this.first = button("|◀", "To the start", () => this.go(0));
-    this.back = button("◀", "One step back", () => this.go(this.at - 1));
-    this.forward = button("▶", "One step forward", () => this.go(this.at + 1));
-    this.last = button("▶|", "To the end", () => this.go(this.rows.length));
-    this.toggle = button("Play", "Play", () => (this.timer ? this.pause() : this.play()));
-    this.speed = make("select", { title: "Speed" });
-    this.speed.setAttribute("aria-label", "Speed");
-    for (const [name, wait] of [["slow", 3000], ["normal", 1500], ["fast", 500]]) {
+    this.first = button("|◀", _("To the start"), () => this.go(0));
+    this.back = button("◀", _("One step back"), () => this.go(this.at - 1));
+    this.forward = button("▶", _("One step forward"), () => this.go(this.at + 1));
+    this.last = button("▶|", _("To the end"), () => this.go(this.rows.length));
+    this.toggle = button(_("Play"), _("Play"), () => (this.timer ? this.pause() : this.play()));
+    this.speed = make("select", { title: _("Speed") });
+    this.speed.setAttribute("aria-label", _("Speed"));
+    for (const [name, wait] of [[_("slow"), 3000], [_("normal"), 1500], [_("fast"), 500]]) {
       this.speed.append(make("option", { value: wait, textContent: name, selected: wait === 1500 }));
     }
     this.speed.onchange = () => this.timer && this.play();
@@ -44,11 +47,11 @@ class extends HTMLElement {
     const bar = make("div", { className: "gb-bar" },
       this.first, this.back, this.forward, this.last, this.toggle, this.speed, this.count);
     bar.setAttribute("role", "group");
-    bar.setAttribute("aria-label", "Backward pass, step by step; arrow keys work too");
+    bar.setAttribute("aria-label", _("Backward pass, step by step; arrow keys work too"));
     this.panel = make("div", { className: "gb-panel" });
     this.panel.setAttribute("aria-live", "polite");
     this.leaves = make("ul", { className: "gb-leaves" });
-    this.leaves.setAttribute("aria-label", "Gradients of the leaves");
+    this.leaves.setAttribute("aria-label", _("Gradients of the leaves"));
     this.querySelector(".gb-side").replaceChildren(bar, this.panel, this.leaves);
     this.rows.forEach((row, index) => {
       for (const node of this.nodes(row)) {
@@ -110,10 +113,10 @@ class extends HTMLElement {
       [this.forward, at === rows.length], [this.last, at === rows.length]]) {
       one.setAttribute("aria-disabled", off);
     }
-    const label = this.timer ? "Pause" : "Play";
+    const label = this.timer ? _("Pause") : _("Play");
     this.toggle.textContent = this.toggle.title = label;
     this.toggle.setAttribute("aria-label", label);
-    this.count.textContent = `step ${at} of ${rows.length}`;
+    this.count.textContent = _("step {at} of {count}").replace("{at}", at).replace("{count}", rows.length);
     // The graph: what is done, what runs, where its gradients go.
     rows.forEach((row, index) => {
       for (const node of this.nodes(row)) {
@@ -130,10 +133,10 @@ class extends HTMLElement {
       const title = document.createElement("p");
       const name = document.createElement("b");
       name.append(...[...now.cells[1].cloneNode(true).childNodes]);
-      title.append(`Step ${at}: `, name);
+      title.append(`${_("Step {at}").replace("{at}", at)}: `, name);
       this.panel.append(title, ...[...now.cells[2].cloneNode(true).childNodes]);
     } else {
-      this.panel.textContent = "Before backward. Step forward to see the first node run.";
+      this.panel.textContent = _("Before backward. Step forward to see the first node run.");
     }
     // The leaves: their gradient after so many steps.
     this.leaves.replaceChildren(...rows.flatMap((row, index) => {
@@ -147,3 +150,4 @@ class extends HTMLElement {
     }));
   }
 });
+}

@@ -1,0 +1,43 @@
+"""The whole site in a language that a program wrote; run by `nox -s translation`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reading import Page, broken, read, untranslated
+
+SITES = {name: Path(os.environ[f"GRADBOOK_{name}"]).resolve() for name in ("SITE", "PSEUDO_SITE")}
+NAMES = sorted(str(path.relative_to(SITES["SITE"])) for path in SITES["SITE"].rglob("*.html"))
+
+
+@pytest.fixture(scope="module")
+def translated() -> dict[Path, Page]:
+    """All pages of the translated site."""
+    return {path: read(path) for path in SITES["PSEUDO_SITE"].rglob("*.html")}
+
+
+def test_both_sites_have_the_same_pages(translated):
+    """No page is lost in translation."""
+    site = SITES["PSEUDO_SITE"]
+    assert sorted(str(path.relative_to(site)) for path in translated) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_text_is_translated(translated, name):
+    """Nothing on the page is left in English but code and names."""
+    assert untranslated(translated[SITES["PSEUDO_SITE"] / name]) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_code_and_links_are_the_same(translated, name):
+    """Cells, what they printed, and where each link leads."""
+    english = read(SITES["SITE"] / name)
+    page = translated[SITES["PSEUDO_SITE"] / name]
+    assert page.code == english.code
+    assert page.links == english.links
+
+
+def test_every_link_leads_somewhere(translated):
+    """Pages and anchors."""
+    assert broken(translated, SITES["PSEUDO_SITE"]) == []
