@@ -1,12 +1,29 @@
 """Every cell of every page is a test: one namespace a page, failures at their page and line."""
 
 import linecache
+import os
+from contextlib import ExitStack, chdir
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.myst import CodeBlockParser
 
+os.environ["GRADBOOK_DATA"] = str(Path(__file__).with_name("_data"))  # as conf.py does
+
 _run = PythonEvaluator()
+_folder = ExitStack()
+
+
+def _enter_folder(_: dict[str, Any]) -> None:
+    """Run a page in an empty folder of its own, as the build does."""
+    _folder.enter_context(chdir(_folder.enter_context(TemporaryDirectory())))
+
+
+def _leave_folder(_: dict[str, Any]) -> None:
+    _folder.close()
 
 
 def _cell(example: Example) -> None:
@@ -18,4 +35,6 @@ pytest_collect_file = Sybil(
     parsers=[CodeBlockParser(language="python", evaluator=_cell)],
     patterns=["*.md"],
     excludes=["_build/**"],
+    setup=_enter_folder,
+    teardown=_leave_folder,
 ).pytest()

@@ -23,6 +23,15 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return logits.argmax(dim=1) == labels
 
 
+def make_model() -> nn.Module:
+    """Build the network: two convolutions, then a linear layer."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten()),
+        *(nn.Dropout(0.3), nn.Linear(32 * 4 * 4, 10)),
+    )
+
+
 def main() -> None:
     """Train, and print how many of the held-out digits are read right."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -39,14 +48,10 @@ def main() -> None:
     train_x, train_y, test_x, test_y = data.digits()
     train = TensorDataset(train_x, train_y)
     sampler: DistributedSampler[object] | None = DistributedSampler(train) if several else None
-    loader = DataLoader(train, batch_size=32 // world, shuffle=not several, sampler=sampler)
+    loader = DataLoader(train, batch_size=max(32 // world, 1), shuffle=not several, sampler=sampler)
     held_out = DataLoader(TensorDataset(test_x[rank::world], test_y[rank::world]), batch_size=256)
 
-    model: nn.Module = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten()),
-        *(nn.Dropout(0.3), nn.Linear(32 * 4 * 4, 10)),
-    )
+    model = make_model()
     if several:
         model = DistributedDataParallel(model)
         torch.manual_seed(rank)  # from here on, each process drops out other units
