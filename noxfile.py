@@ -18,6 +18,8 @@ nox.options.sessions = ["lint", "typing", "tests", "docs"]
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 SITE = ROOT / "docs" / "_build" / "html"
+# A process of pytest for each core; the files of a page or a module stay together.
+SIDE_BY_SIDE = ("--numprocesses", "auto", "--dist")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -32,12 +34,17 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("--constraint", str(constraints), "--editable", ".[all]", *packages)
 
 
-def build(session: nox.Session, builder: str, folder: Path, *options: str) -> None:
+def build(
+    session: nox.Session, builder: str, folder: Path, *options: str, **environment: str
+) -> None:
     """Run Sphinx so that every warning is an error, and all of them are seen."""
     session.run(
         *("sphinx-build", "--jobs", "auto", "--nitpicky"),
         *("--fail-on-warning", "--keep-going", "--builder", builder),
+        # Not in the folder that is published.
+        *("--doctree-dir", str(folder.parent / "doctrees")),
         *(*options, "docs", str(folder)),
+        env=environment,
     )
 
 
@@ -67,8 +74,8 @@ def tests(session: nox.Session) -> None:
     """Run every test: the package, its docstrings, the cells of all pages, the extensions."""
     install(session, "test")
     # Named files are a part of the tests: their coverage says nothing of the whole.
-    coverage = [] if session.posargs else ["--cov", "--cov-report=term"]
-    session.run("pytest", *coverage, *session.posargs)
+    whole = () if session.posargs else ("--cov", "--cov-report=term", *SIDE_BY_SIDE, "loadfile")
+    session.run("pytest", *whole, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(default=False)
@@ -90,7 +97,50 @@ def browser(session: nox.Session) -> None:
     """Read the built site in Chromium, as a person would; GRADBOOK_CHROMIUM names another one."""
     install(session, "docs", "browser")
     build(session, "html", SITE)
-    session.run("pytest", "tests/browser", *session.posargs, env={"GRADBOOK_SITE": str(SITE)})
+    options = session.posargs or (*SIDE_BY_SIDE, "loadgroup")
+    session.run("pytest", "tests/browser", *options, env={"GRADBOOK_SITE": str(SITE)})
+
+
+@nox.session(default=False)
+def reproducible(session: nox.Session) -> None:
+    """Build the site on two paths, from nothing, and compare every byte."""
+    install(session, "docs")
+    sites = []
+    for name in ("one", "another/path"):
+        copy = Path(session.create_tmp()).resolve() / name
+        shutil.rmtree(copy, ignore_errors=True)
+        for folder in ("docs", "src"):
+            ignored = shutil.ignore_patterns("_build", "__pycache__")
+            shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+        site = copy / "_build" / "html"
+        with session.chdir(copy):
+            build(session, "html", site, PYTHONPATH=str(copy / "src"))
+        files = (path for path in site.rglob("*") if path.is_file())
+        sites.append({str(path.relative_to(site)): path.read_bytes() for path in files})
+    one, other = sites
+    differ = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    if differ:
+        session.error(f"{len(differ)} of {len(one)} files differ: {', '.join(differ[:20])}")
+    session.log(f"All {len(one)} files are equal")
+
+
+@nox.session(default=False)
+def translation(session: nox.Session) -> None:
+    """Build the site in a language that a program writes, and find what was not translated."""
+    install(session, "test")
+    build(session, "html", SITE)
+    folder = SITE.parent / "translation"
+    shutil.rmtree(folder, ignore_errors=True)
+    messages, site = folder / "messages" / "gettext", folder / "site" / "html"
+    ran = set((ROOT / ".cache" / "notebooks").glob("*/executed/*"))
+    build(session, "gettext", messages)
+    session.run("python", "tests/pseudo.py", str(messages), str(folder / "locale"))
+    locale = f"locale_dirs={folder / 'locale'}"
+    build(session, "html", site, "--define", "language=en_GB", "--define", locale)
+    if again := set((ROOT / ".cache" / "notebooks").glob("*/executed/*")) - ran:
+        session.error(f"{len(again)} pages ran again; all languages have one cache")
+    sites = {"GRADBOOK_SITE": str(SITE), "GRADBOOK_PSEUDO_SITE": str(site)}
+    session.run("pytest", "tests/translation", *session.posargs, env=sites)
 
 
 @nox.session
@@ -119,8 +169,8 @@ def typing(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure speed against peers, side by side in one run, as ratios."""
     install(session, "bench")
-    session.run("python", "tests/bench/graphs.py", "--limit", env={"OMP_NUM_THREADS": "1"})
-    session.run("python", "tests/bench/accumulation.py", "--limit", "1.05")
+    # One thread each: the builds and loops measure themselves, not how threads share two cores.
+    session.run("python", "tests/bench", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(default=False)

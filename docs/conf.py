@@ -8,6 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
+from gradbook.catalogue import BASE_URL  # noqa: E402
 from notebooks import stamp  # noqa: E402 -- found through the line above
 
 project = "Gradbook"
@@ -15,15 +16,24 @@ author = "The Gradbook authors"
 project_copyright = "2026, The Gradbook authors"
 release = metadata.version("gradbook")
 language = "en"
+locale_dirs = ["locale"]
+gettext_compact = False  # a file of messages for each page
 
 extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "accessible",
+    "announcing",
     "clinic",
+    "docstrings",
+    "hosting",
     "mathematics",
     "notebooks",
+    "plain_text",
     "players",
+    "sharing",
+    "site_search",
+    "translation",
     "warm_kernels",
 ]
 exclude_patterns = ["_build", "conftest.py"]
@@ -37,7 +47,9 @@ myst_heading_anchors = 3
 # Execution: every page runs; a failing cell is a warning, and warnings are errors.
 nb_execution_mode = "cache"
 # Outside of docs/ and keyed by all that can change an output, so that it is never stale.
-nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / stamp(HERE.parent / "src"))
+_stamp = stamp(HERE.parent / "src", HERE / "_data", HERE / "examples")
+nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / _stamp)
+os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # else the build stops at the first failing page
 nb_execution_show_tb = True
@@ -76,5 +88,7 @@ html_css_files = ["gradbook.css"]
 html_js_files = [("gradbook.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_copy_source = False
-html_baseurl = os.environ.get("GRADBOOK_BASEURL", "")
+html_context = {"torch_version": metadata.version("torch").partition("+")[0]}
 templates_path = ["_templates"]
+html_baseurl = os.environ.get("GRADBOOK_BASEURL") or BASE_URL
+redirects: dict[str, str] = {}  # of a page that moved: {"learn/old-name": "new-name.html"}

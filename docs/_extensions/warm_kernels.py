@@ -207,6 +207,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_config_value("warm_kernels_modules", ["torch"], "")
     app.add_config_value("warm_kernels_from", 4, "")
+    # Pages run side by side. With threads for all cores in each of them, they wait for each other:
+    # on two busy cores the pages of the Learn path took more than four times the processor time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app.connect("env-before-read-docs", _start)
     app.connect("build-finished", _stop)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

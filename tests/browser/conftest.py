@@ -7,6 +7,7 @@ import functools
 import gzip
 import http.server
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -81,8 +82,20 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    def translate_path(self, path: str) -> str:
+        """Find the file: the site may lie below a folder of its host."""
+        return super().translate_path(f"/{path.removeprefix(_folder())}")
+
     def log_message(self, *arguments: object) -> None:
         """Drop the line."""
+
+
+@functools.cache
+def _folder() -> str:
+    """Path of the site on its host, as it says itself: the 404 page depends on it."""
+    front = (SITE / "index.html").read_text("utf-8")
+    found = re.search(r'rel="canonical" href="\w+://[^/]+(/[^"]*?)index\.html"', front)
+    return found[1] if found else "/"
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +105,7 @@ def served() -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{server.server_port}{_folder()}"
         server.shutdown()
         thread.join()
 

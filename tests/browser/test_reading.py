@@ -1,4 +1,4 @@
-"""What a reader does on a page: copy, switch the theme, use the keyboard, search, print."""
+"""What a reader does on a page: copy, switch the theme, use the keyboard, print."""
 
 import re
 from pathlib import Path
@@ -127,13 +127,6 @@ def test_pages_are_read_without_javascript(open_page):
     folded.locator("summary").click()
     assert folded.get_attribute("open") is not None
     assert r"\(" not in article.inner_text()
-
-
-def test_the_search_finds_a_word(open_page):
-    """Sphinx's own search works from a file server, with its scripts deferred."""
-    page = open_page("search.html?q=accumulate")
-    page.wait_for_selector("#search-results .search li a", timeout=20_000)
-    assert page.locator("h1").first.inner_text() == "Search"
 
 
 def test_paper_gets_the_text_alone(open_page):

@@ -147,6 +147,31 @@ def test_few_pages_start_no_server(make_site):
     assert len({*seen, build}) == 2, "both come from another process"
 
 
+THREADS = """
+# Threads
+
+```{code-cell} python
+import os
+
+print(os.environ["OMP_NUM_THREADS"], file=open(os.environ["MARKS"], "a"))
+```
+"""
+
+
+def test_a_page_has_one_thread(make_site):
+    """Pages run side by side; who sets another number gets it."""
+    site = make_site(WARM, page=THREADS)
+    environment = site.environment()
+    del environment["OMP_NUM_THREADS"]
+    subprocess.run(
+        site.command(), env=environment, stdout=subprocess.DEVNULL, timeout=300, check=True
+    )
+    assert site.runs() == ["1"]
+    build = site.build("--fresh-env", "--define", "nb_execution_mode=force", OMP_NUM_THREADS="2")
+    assert build.code == 0, build.log
+    assert site.runs() == ["1", "2"]
+
+
 # It waits, or its answer could be on its way before it is killed with its parent.
 KILL_SERVER = """\
 import os, time

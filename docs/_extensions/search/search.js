@@ -1,0 +1,145 @@
+// The search page. All that it needs is in scripts beside this one: it works from a disk too.
+"use strict";
+
+const SiteSearch = (() => {
+  const STOP = new Set(("a an and are as at be but by can do does for from has have how i if in into is it its my"
+    + " not of on one or such that the their then there these they this to was what when where which will with you your").split(" "));
+  const WORD = /[\p{L}\p{N}_]+/gu;
+  const HAN = /\p{Script=Han}/u;
+
+  // Chinese has no spaces, so each pair of characters is a word.
+  const split = (text) => (text.match(WORD) ?? []).flatMap((word) => (
+    HAN.test(word) && word.length > 1 ? [...word].slice(1).map((one, n) => word[n] + one) : [word]
+  ));
+  // Of a name on a page, the parts count as words beside the whole of it.
+  const splitNames = (text) => split(text).flatMap((word) => {
+    const parts = word.split(/_+|(?<=\p{Ll})(?=\p{Lu})/u).filter(Boolean);
+    return parts.length > 1 ? [word, ...parts] : [word];
+  });
+  const term = (word) => {
+    const low = word.toLowerCase();
+    if (STOP.has(low) || /^\d+$/.test(low)) return null;
+    return low.length > 3 ? low.replace(/(?<![su])s$/, "") : low; // one word for one and for many
+  };
+
+  return class {
+    constructor(pages) {
+      this.places = Object.entries(pages).flatMap(([page, found]) => {
+        const top = found.find(([id]) => !id)?.[2] ?? page;
+        return found.map(([id, kind, title, text, code, keys]) => ({
+          address: `${page}.html${id ? `#${id}` : ""}`, page, kind, top: id ? top : "", title, text, code, keys,
+        }));
+      });
+      this.index = new MiniSearch({
+        idField: "id", fields: ["title", "keys", "top", "text", "code"],
+        tokenize: splitNames, processTerm: term,
+        searchOptions: {
+          tokenize: split,
+          boostDocument: (id) => SiteSearch.weight[this.places[id].kind],
+          prefix: (word) => word.length > 3, fuzzy: (word) => (word.length > 5 ? 0.15 : false),
+          weights: { prefix: 0.3, fuzzy: 0.15 },
+        },
+      });
+      this.index.addAll(this.places.map((place, id) => ({ ...place, id })));
+    }
+
+    static weight = { page: 1.6, section: 1, term: 1.3, name: 1.2, message: 0.9 };
+
+    // The best places, with the words that were found there.
+    find(query, count = 20) {
+      const pairs = SiteSearch.pairs(query);
+      // A word or three are hardly a message.
+      const boost = { title: 6, keys: pairs.size < 3 ? 1 : 3, top: 1.5, code: 0.4 };
+      return this.index.search(query, { boost })
+        .map(({ id, terms, score }) => ({ ...this.places[id], terms, score: score * this.said(id, pairs) }))
+        .sort((a, b) => b.score - a.score).slice(0, count);
+    }
+
+    // A pasted message has the words of its entry in their order, but for shapes and names.
+    said(id, pairs) {
+      const { kind, keys } = this.places[id];
+      if (kind !== "message" || pairs.size < 4) return 1;
+      const own = SiteSearch.pairs(keys);
+      return 1 + [...pairs].filter((pair) => own.has(pair)).length / pairs.size;
+    }
+
+    static pairs(text) {
+      const words = split(text.toLowerCase());
+      return new Set(words.slice(1).map((word, n) => `${words[n]} ${word}`));
+    }
+
+    // The part of a text that has the most of the words.
+    static excerpt(text, terms, size = 180) {
+      const spots = [...text.matchAll(WORD)].filter(([word]) => splitNames(word).some((one) => terms.includes(term(one))));
+      let [start, best] = [0, 0];
+      for (const [n, spot] of spots.entries()) {
+        const near = new Set(spots.slice(n).filter((one) => one.index < spot.index + size - 40).map(([word]) => word.toLowerCase()));
+        if (near.size > best) [start, best] = [spot.index, near.size];
+      }
+      let from = text.length > size ? Math.max(0, start - 40) : 0;
+      if (from) from = text.indexOf(" ", from) + 1;
+      const end = Math.min(text.length, from + size);
+      const to = end < text.length ? text.lastIndexOf(" ", end) : end;
+      const cut = text.slice(from, to > from ? to : end);
+      const parts = [];
+      let last = 0;
+      for (const match of cut.matchAll(WORD)) {
+        if (!splitNames(match[0]).some((one) => terms.includes(term(one)))) continue;
+        parts.push([cut.slice(last, match.index), false], [match[0], true]);
+        last = match.index + match[0].length;
+      }
+      parts.push([cut.slice(last), false]);
+      return [...(from ? [["… ", false]] : []), ...parts, ...(to < text.length ? [[" …", false]] : [])];
+    }
+  };
+})();
+
+if (typeof module !== "undefined") module.exports = { SiteSearch };
+
+if (typeof document !== "undefined") {
+  const field = document.getElementById("search-field");
+  const status = document.querySelector(".search-status");
+  const list = document.getElementById("search-results");
+  const root = document.documentElement.dataset.content_root ?? "./";
+  const words = status.dataset; // the page is translated, this script is not
+  const search = new SiteSearch(gradbookPlaces);
+  const make = (tag, className, ...children) => {
+    const made = Object.assign(document.createElement(tag), { className });
+    made.append(...children);
+    return made;
+  };
+
+  const item = (place) => {
+    const link = make("a", "", place.kind === "name" ? make("code", "", place.title) : place.title);
+    link.href = root + place.address;
+    const entry = make("li", `search-${place.kind}`, link);
+    if (place.top) entry.append(make("span", "search-where", place.top));
+    const excerpt = SiteSearch.excerpt(place.text, place.terms);
+    entry.append(make("p", "", ...excerpt.map(([text, found]) => (found ? make("mark", "", text) : text))));
+    return entry;
+  };
+  const show = () => {
+    const query = field.value.trim();
+    const found = query ? search.find(query) : [];
+    list.replaceChildren(...found.map(item));
+    status.textContent = !query ? "" : found.length ? words.found.replace("%s", found.length) : words.nothing;
+  };
+
+  field.value = new URLSearchParams(location.search).get("q") ?? "";
+  show();
+  let timer;
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      show();
+      const address = new URL(location.href);
+      address.search = field.value.trim() ? new URLSearchParams({ q: field.value.trim() }) : "";
+      if (location.protocol !== "file:") history.replaceState(null, "", address);
+    }, 120);
+  });
+  // The page is here already: Enter goes to the answer's place in the order of the keyboard.
+  field.form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    list.querySelector("a")?.focus();
+  });
+}
