@@ -1,17 +1,14 @@
 """Time GradientAccumulator beside a hand-written loop that computes the same thing.
 
-`python tests/bench/accumulation.py` prints ratios; accelerate and Fabric join where installed.
-Loops take turns in one process, and a ratio compares neighbours, so that a machine that slows
-down slows both. With --limit, a median ratio of ours above it ends in an error.
+Every loop must end with the same weights: a faster loop that computes something else is no peer.
 """
 
-import argparse
-import statistics
-import sys
+import functools
 import time
 from collections.abc import Callable, Iterable
 
 import torch
+from results import Measurement, take_turns
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -102,58 +99,36 @@ def with_fabric() -> tuple[nn.Module, Loop]:
     return model, loop
 
 
-def measure(loops: dict[str, Loop], loader: Loader, rounds: int) -> dict[str, float]:
-    """The median over the rounds of each loop's time, relative to the first loop's."""
-    ratios: dict[str, list[float]] = {name: [] for name in loops}
-    first = next(iter(loops))
-    for loop in loops.values():
-        loop(loader)  # warm up
-    for number in range(rounds):
-        seconds = {}
-        # Every other round in the opposite order: coming first is no advantage.
-        for name, loop in list(loops.items())[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            loop(loader)
-            seconds[name] = time.perf_counter() - start
-        for name in loops:
-            ratios[name].append(seconds[name] / seconds[first])
-    return {name: statistics.median(values) for name, values in ratios.items()}
+def seconds(loop: Loop, loader: Loader) -> float:
+    """Processor time of one pass over the data."""
+    start = time.process_time()
+    loop(loader)
+    return time.process_time() - start
 
 
-def main() -> None:
-    """Print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=101)
-    parser.add_argument("--limit", type=float, help="largest ratio allowed for gradbook")
-    options = parser.parse_args()
+def loops(rounds: int) -> Measurement:
+    """All loops in one process.
+
+    Raises:
+        AssertionError: a loop ends with other weights than the one written by hand.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(1)
     loader = [(torch.randn(ROWS, 16), torch.randint(10, (ROWS,))) for _ in range(BATCHES)]
-
-    loops: dict[str, Loop] = {}
-    models: dict[str, nn.Module] = {}
-    for name, build in {
+    builders = {
         "by hand": by_hand,
-        "gradbook": with_gradbook,
+        "GradientAccumulator": with_gradbook,
         "accelerate": with_accelerate,
         "Fabric": with_fabric,
-    }.items():
-        try:
-            models[name], loops[name] = build()
-        except ImportError as error:
-            print(f"{name}: left out ({error})", file=sys.stderr)
-
-    ratios = measure(loops, loader, options.rounds)
-    hand = dict(models["by hand"].named_parameters())
-    for name, ratio in ratios.items():
-        same = all(
-            torch.allclose(parameter, hand[key.removeprefix("_forward_module.")], atol=1e-5)
-            for key, parameter in models[name].named_parameters()
-        )
-        print(f"{name:12} {ratio:.3f}   {'same weights' if same else 'other weights'}")
-    if options.limit is not None and ratios["gradbook"] > options.limit:
-        raise SystemExit(f"gradbook takes {ratios['gradbook']:.3f}, more than {options.limit}")
-
-
-if __name__ == "__main__":
-    main()
+    }
+    built = {name: build() for name, build in builders.items()}
+    for _, loop in built.values():
+        loop(loader)  # warm up
+    actions = {name: functools.partial(seconds, loop, loader) for name, (_, loop) in built.items()}
+    values = take_turns(actions, "by hand", rounds)
+    expected = dict(built["by hand"][0].named_parameters())
+    for name, (model, _) in built.items():
+        for key, parameter in model.named_parameters():
+            other = expected[key.removeprefix("_forward_module.")]
+            assert torch.allclose(parameter, other, atol=1e-5), f"{name} computes something else"
+    return Measurement(f"train on {BATCHES} micro-batches", "by hand", rounds, values)

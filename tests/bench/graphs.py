@@ -1,30 +1,27 @@
 """Time graph() beside a bare walk of `next_functions`, and beside torchviz.
 
-`python tests/bench/graphs.py` prints ratios. Each round makes new graphs, since the first look at
-a node costs most, and lets the walkers take turns; a ratio compares neighbours, so that a machine
-that slows down slows both. With --limit, ratios beyond the bars of the design end in an error.
+Each round makes new graphs, since the first look at a node costs most.
 """
 
-import argparse
+import functools
 import gc
-import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import torch
+from results import Measurement, take_turns
 from torch import Tensor
 
 from gradbook import graph
 
 Walker = Callable[[Tensor], object]
 LONG, SHORT = 10_000, 200
+TOO_LONG = 1_000  # for torchviz
 CHAINS: dict[str, Callable[[Tensor], Tensor]] = {
-    "x + 1, saves nothing": lambda y: y + 1,
+    "x + 1": lambda y: y + 1,
     # graph() reads shape, dtype, version and storage of what a node saved; the others do not look.
-    "sin(x), saves a tensor": torch.sin,
+    "sin(x)": torch.sin,
 }
-LIMITED = "x + 1, saves nothing"
 
 
 def bare(tensor: Tensor) -> int:
@@ -51,49 +48,49 @@ def chain(step: Callable[[Tensor], Tensor], count: int) -> Tensor:
 
 
 def seconds(walker: Walker, step: Callable[[Tensor], Tensor], count: int) -> float:
-    """Time of one walk over a new graph."""
+    """Processor time of one walk over a new graph."""
     tensor = chain(step, count)
     gc.collect()
-    start = time.perf_counter()
+    start = time.process_time()
     walker(tensor)
-    taken = time.perf_counter() - start
+    taken = time.process_time() - start
     graph(tensor)  # makes a long chain safe to drop, whoever walked it
     return taken
 
 
-def ratio(ours: Walker, other: Walker, step: Callable[[Tensor], Tensor], count: int) -> float:
-    """Median over rounds of our time in that of the other."""
-    ratios = []
-    for _ in range(ROUNDS):
-        theirs = seconds(other, step, count)
-        ratios.append(seconds(ours, step, count) / theirs)
-    return statistics.median(ratios)
-
-
-ROUNDS = 15
-
-
-def main() -> int:
-    """Print the ratios; 1 if a bar is missed and --limit is given."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limit", action="store_true", help="fail beyond the bars")
-    limited = parser.parse_args().limit
-    missed = False
+def walks(rounds: int) -> Measurement:
+    """graph() beside a bare walk of a long chain, which is all that a bare walk can do."""
+    values = {}
     for name, step in CHAINS.items():
-        found = ratio(graph, bare, step, LONG)
-        print(f"{LONG:,} nodes of {name}: graph() takes {found:.1f} x a bare walk (bar: 5)")
-        missed |= name == LIMITED and found > 5
+        actions = {
+            "bare walk": functools.partial(seconds, bare, step, LONG),
+            f"graph(), {name}": functools.partial(seconds, graph, step, LONG),
+        }
+        values.update(take_turns(actions, "bare walk", rounds))
+    return Measurement(f"walk {LONG:,} nodes", "bare walk", rounds, values)
+
+
+def drawings(rounds: int) -> Measurement:
+    """Time torchviz beside graph() on a short chain.
+
+    Raises:
+        AssertionError: torchviz reads a longer one, and should be measured on it.
+    """
+    from torchviz import make_dot
+
+    tensor = chain(CHAINS["x + 1"], TOO_LONG)
     try:
-        from torchviz import make_dot
-    except ImportError:
-        print("torchviz is not installed: not compared")
+        make_dot(tensor)
+    except RecursionError:
+        pass
     else:
-        for name, step in CHAINS.items():
-            found = 1 / ratio(graph, make_dot, step, SHORT)
-            print(f"{SHORT} nodes of {name}: graph() is {found:.1f} x as fast as torchviz (bar: 5)")
-            missed |= name == LIMITED and found < 5
-    return int(missed and limited)
+        raise AssertionError(f"torchviz can read {TOO_LONG:,} nodes")
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    values = {}
+    for name, step in CHAINS.items():
+        actions = {
+            "graph()": functools.partial(seconds, graph, step, SHORT),
+            f"torchviz, {name}": functools.partial(seconds, make_dot, step, SHORT),
+        }
+        values.update(take_turns(actions, "graph()", rounds))
+    return Measurement(f"read {SHORT} nodes", "graph()", rounds, values)
