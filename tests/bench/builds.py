@@ -104,7 +104,7 @@ class Tool:
             check=False,
         )
         taken = time.perf_counter() - start
-        if done.returncode or "failed" in done.stdout:
+        if done.returncode or "Executing notebook failed" in done.stdout:  # MyST-NB goes on
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}")
         return taken
 
