@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
-from gradbook.catalogue import BASE_URL  # noqa: E402
+from gradbook.catalogue import BASE_URL  # noqa: E402 -- beside the other
 from notebooks import stamp  # noqa: E402 -- found through the line above
 
 project = "Gradbook"

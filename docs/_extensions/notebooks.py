@@ -177,8 +177,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     # Sets of strings keep their order.
     os.environ.setdefault("PYTHONHASHSEED", "0")
-    # Pages run side by side, and their tensors are small: threads would only wait for each other.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Kernels hold nothing that a graceful end would save: half a second a page.
     NotebookClient.shutdown_kernel.default_value = "immediate"
     # ipykernel warns on every start that loopback is not encrypted.

@@ -134,7 +134,10 @@ class _Store:
 def _prepare(app: Sphinx) -> None:
     if app.builder.name == "html":
         app.builder.search = False  # Sphinx's own
-        app.builder.site_search = _Store(Path(app.outdir, "_static", "search", "places.js"))
+        folder = Path(app.outdir, "_static", "search")
+        # Both before the search page is written: it names its files by their contents.
+        shutil.copytree(_FOLDER, folder, dirs_exist_ok=True)
+        app.builder.site_search = _Store(folder / "places.js")
 
 
 def _collect(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -144,6 +147,7 @@ def _collect(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 def _add_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     if app.builder.name == "html":
+        _save(app)
         yield "search", {}, "search.html"
 
 
@@ -154,16 +158,19 @@ def _load(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
             app.add_js_file(f"search/{name}", loading_method="defer")
 
 
-def _write(app: Sphinx, error: Exception | None) -> None:
-    if error is not None or app.builder.name != "html":
-        return
+def _save(app: Sphinx) -> None:
     store = app.builder.site_search
     for docname in app.env.found_docs - store.pages.keys():
         app.env.get_and_resolve_doctree(docname, app.builder)  # collects them
     for docname in store.pages.keys() - app.env.found_docs:
         del store.pages[docname]
-    shutil.copytree(_FOLDER, store.path.parent, dirs_exist_ok=True)
     store.write()
+
+
+def _restore(app: Sphinx, error: Exception | None) -> None:
+    """Make the file again where it was lost and no page has changed: no page is written then."""
+    if error is None and app.builder.name == "html" and not app.builder.site_search.path.exists():
+        _save(app)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -172,5 +179,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", _collect, priority=900)  # as the page will be
     app.connect("html-collect-pages", _add_page)
     app.connect("html-page-context", _load)
-    app.connect("build-finished", _write)
+    app.connect("build-finished", _restore)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
