@@ -1,11 +1,10 @@
 """The graph that autograd recorded, as plain data."""
 
 import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,40 +75,38 @@ class Node:
     line: SourceLine | None
 
 
-# What is read off a node at once: its attributes after `id`, in their order, the saved tensors as
-# plain tuples too. Node and SavedTensor are made from it when they are asked for: reading a large
-# graph would spend most of its time on making them.
-_Column = tuple[Any, ...]
-_SAVED, _TENSOR_NAME, _IS_LEAF = 2, 4, 5
-
-
 @dataclass(frozen=True, repr=False)
 class BackwardGraph:
     """What autograd recorded to compute some tensors: a picture at one moment, without tensors.
 
     Attributes:
         saved_nbytes: bytes held for backward; tensors that share memory count once.
-        released: a backward pass has freed saved tensors of this graph.
     """
 
     saved_nbytes: int
-    released: bool
     roots: tuple[int, ...]
-    _columns: tuple[_Column, ...] = field(repr=False)
+    # Node, Edge and SavedTensor are made from these when they are asked for: reading a large graph
+    # would spend most of its time on making them. Few nodes have constants or a name.
+    _facts: tuple[internals.Facts, ...] = field(repr=False)
     _edges: tuple[tuple[int, int, int], ...] = field(repr=False)
+    _constants: Mapping[int, int] = field(repr=False, default_factory=dict)
+    _tensor_names: Mapping[int, str] = field(repr=False, default_factory=dict)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, outputs first, each after every node that points at it."""
         return tuple(
             Node(
-                number,
-                name,
-                None if shape is None else tuple(shape),
-                {field: _saved_tensor(*values) for field, values in saved},
-                *rest,
+                id=number,
+                name=name,
+                shape=None if shape is None else tuple(shape),
+                saved={field: _saved_tensor(*values) for field, values in saved},
+                constants=self._constants.get(number, 0),
+                tensor_name=self._tensor_names.get(number),
+                is_leaf=is_leaf,
+                line=cast("SourceLine | None", line),
             )
-            for number, (name, shape, saved, *rest) in enumerate(self._columns)
+            for number, (name, shape, saved, is_leaf, line) in enumerate(self._facts)
         )
 
     @cached_property
@@ -122,11 +119,16 @@ class BackwardGraph:
         """The nodes at which gradients are added to ``.grad``."""
         return tuple(node for node in self.nodes if node.is_leaf)
 
+    @cached_property
+    def released(self) -> bool:
+        """Whether a backward pass has freed saved tensors of this graph."""
+        return any(is_released for fact in self._facts for _, (*_, is_released) in fact[2])
+
     def __len__(self) -> int:
-        return len(self._columns)
+        return len(self._facts)
 
     def __repr__(self) -> str:
-        leaves = sum(column[_IS_LEAF] for column in self._columns)
+        leaves = sum(is_leaf for *_, is_leaf, _ in self._facts)
         state = ", released" if self.released else ""
         return (
             f"BackwardGraph({len(self)} nodes, {len(self._edges)} edges, {leaves} leaves, "
@@ -224,12 +226,18 @@ def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
 
 def read_graph(
     roots: list[AutogradNode], params: Params | None
-) -> tuple[list[AutogradNode], BackwardGraph]:
+) -> tuple[dict[AutogradNode, internals.Edges], BackwardGraph]:
     """The autograd nodes behind `roots`, and the same as plain data, in the same order."""
     leaf_names, node_names = _names(params)
-    with _gc_paused():
+    # The collector would pass over thousands of new small objects, none of them garbage.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
         found = internals.walk(roots)
-        return list(found), _read(roots, found, leaf_names, node_names)
+        return found, _read(roots, found, leaf_names, node_names)
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _read(
@@ -239,45 +247,44 @@ def _read(
     node_names: dict[AutogradNode, str],
 ) -> BackwardGraph:
     ids = {node: number for number, node in enumerate(found)}
-    columns: list[_Column] = []
-    edges: list[tuple[int, int, int]] = []
     storages: dict[Any, int] = {}
-    read, leaf_of, line_of = internals.read, internals.leaf_of, internals.line_of
-    for number, (node, children) in enumerate(found.items()):
-        constants = 0
+    facts = tuple(internals.read(found, storages))
+    edges: list[tuple[int, int, int]] = []
+    constants: dict[int, int] = {}
+    names = {ids[node]: name for node, name in node_names.items() if node in ids}
+    unnamed: list[int] = []
+    for (node, children), number in zip(found.items(), ids.values(), strict=True):
         for child, input_nr in children:
-            if child is None:
-                constants += 1
-            else:
+            if child is not None:
                 edges.append((number, ids[child], input_nr))
-        name, shape, saved = read(node, storages)
-        if children:
-            named, is_leaf = node_names.get(node) if node_names else None, False
-        else:
-            leaf = leaf_of(node)
-            named, is_leaf = leaf_names.get(id(leaf)), leaf is not None
-        columns.append((name, shape, saved, constants, named, is_leaf, line_of(node)))
-    _number_leaves(columns)
+            else:
+                constants[number] = constants.get(number, 0) + 1
+        if not children and (leaf := internals.leaf_of(node)) is not None:
+            name = leaf_names.get(id(leaf))
+            if name is None:
+                unnamed.append(number)
+            else:
+                names[number] = name
+    _number_leaves(names, unnamed)
     return BackwardGraph(
         saved_nbytes=sum(storages.values()),
-        released=any(values[-1] for column in columns for _, values in column[_SAVED]),
         roots=tuple(ids[root] for root in roots),
-        _columns=tuple(columns),
+        _facts=facts,
         _edges=tuple(edges),
+        _constants=constants,
+        _tensor_names=names,
     )
 
 
-def _number_leaves(columns: list[_Column]) -> None:
-    """Name what has no name, from the first use to the last."""
-    taken = {one[_TENSOR_NAME] for one in columns if one[_IS_LEAF]}
+def _number_leaves(names: dict[int, str], unnamed: list[int]) -> None:
+    """Name the leaves that have no name, from the first use to the last."""
+    taken = set(names.values())
     count = 0
-    for position in range(len(columns) - 1, -1, -1):
-        one = columns[position]
-        if one[_IS_LEAF] and one[_TENSOR_NAME] is None:
+    for number in reversed(unnamed):
+        count += 1
+        while f"leaf {count}" in taken:
             count += 1
-            while f"leaf {count}" in taken:
-                count += 1
-            columns[position] = (*one[:_TENSOR_NAME], f"leaf {count}", *one[_IS_LEAF:])
+        names[number] = f"leaf {count}"
 
 
 def _saved_tensor(
@@ -360,15 +367,3 @@ def _names(params: Params | None) -> tuple[dict[int, str], dict[AutogradNode, st
     leaves = {id(tensor): name for name, tensor in named.items() if tensor.grad_fn is None}
     nodes = {tensor.grad_fn: name for name, tensor in named.items() if tensor.grad_fn is not None}
     return leaves, nodes
-
-
-@contextmanager
-def _gc_paused() -> Iterator[None]:
-    """Spare the collector's passes over thousands of new small objects, none of them garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

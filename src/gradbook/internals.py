@@ -7,7 +7,7 @@ C stack. `walk` breaks that recursion (see `_Landing`).
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -73,56 +73,65 @@ def walk(roots: Iterable[Node]) -> dict[Node, Edges]:
     ['SumBackward0', 'MulBackward0', 'MulBackward0', 'AccumulateGrad']
     """
     edges: dict[Node, Edges] = {}
-    waiting: dict[Node, int] = {}  # how many edges into a node are not yet passed
-    order: list[Node] = []
+    order: Iterable[Node] = edges
+    shared = False
     done = False
     try:
-        ready = list(dict.fromkeys(roots))
+        ready = [*dict.fromkeys(roots)][::-1]
         stack = ready[:]
         while stack:
             node = stack.pop()
             if node in edges:
+                shared = True
                 continue
             edges[node] = found = node.next_functions
             for child, _ in found:
                 if child is not None:
-                    waiting[child] = waiting.get(child, 0) + 1
-                    if child not in edges:
-                        stack.append(child)
-        ready = [node for node in reversed(ready) if node not in waiting]
-        while ready:
-            node = ready.pop()
-            order.append(node)
-            for child, _ in edges[node]:
-                if child is not None:
-                    left = waiting[child] - 1
-                    waiting[child] = left
-                    if not left:
-                        ready.append(child)
+                    stack.append(child)
+        if shared:  # else it is a tree, and was met in the right order
+            order = _kahn(ready, edges)
         done = True
     finally:
         if len(edges) > _LANDING_EVERY:
-            _make_safe_to_drop(order if done else list(edges), edges, every=1 if not done else None)
-    return {node: edges[node] for node in order}
+            _make_safe_to_drop(order, edges, every=_LANDING_EVERY if done else 1)
+    return {node: edges[node] for node in order} if shared else edges
 
 
-def _make_safe_to_drop(
-    order: list[Node], edges: dict[Node, Edges], every: int | None = None
-) -> None:
+def _kahn(roots: list[Node], edges: dict[Node, Edges]) -> list[Node]:
+    """The nodes, each after all that point at it."""
+    waiting: dict[Node, int] = {}  # how many edges into a node are not yet passed
+    for found in edges.values():
+        for child, _ in found:
+            if child is not None:
+                waiting[child] = waiting.get(child, 0) + 1
+    ready = [node for node in roots if node not in waiting]
+    order = []
+    while ready:
+        node = ready.pop()
+        order.append(node)
+        for child, _ in edges[node]:
+            if child is not None:
+                left = waiting[child] - 1
+                waiting[child] = left
+                if not left:
+                    ready.append(child)
+    return order
+
+
+def _make_safe_to_drop(order: Iterable[Node], edges: dict[Node, Edges], every: int) -> None:
     """Set a landing at least `every` nodes along each path; `order` as `walk` gives it."""
-    every = every or _LANDING_EVERY
-    stretch: dict[Node, int] = {}  # the longest path without a landing that ends at a node
+    stretches: dict[Node, int] = {}  # the longest path without a landing that ends at a node
     for node in order:
-        length = stretch.get(node, 0) + 1
+        stretch = stretches.get(node, 0) + 1
         children = edges[node]
-        if length >= every:
-            length = 0
+        if stretch >= every:
+            stretch = 0
             held = [child for child, _ in children if child is not None]
             if held:
                 _metadata(node)[_KEY + ".landing"] = _Landing(held)
         for child, _ in children:
-            if child is not None and length > stretch.get(child, 0):
-                stretch[child] = length
+            if child is not None and stretch > stretches.get(child, 0):
+                stretches[child] = stretch
 
 
 class _Kind(NamedTuple):
@@ -280,44 +289,47 @@ SavedValues = tuple[
     tuple[int, ...] | None, torch.dtype | None, int, int | None, int | None, bool, bool
 ]
 _PLAIN = (Tensor, torch.nn.Parameter)
-Facts = tuple[str, tuple[int, ...] | None, tuple[tuple[str, SavedValues], ...]]
+# What is read off a node: name, shape, saved tensors by their field, whether it is a leaf's place,
+# and the source line that made it.
+Facts = tuple[str, tuple[int, ...] | None, tuple[tuple[str, SavedValues], ...], bool, object | None]
 
 
-def read(node: Any, storages: dict[Any, int]) -> Facts:
-    """Name, shape and saved tensors of a node, as values that hold no tensor.
+def read(nodes: Iterable[Any], storages: dict[Any, int]) -> Iterator[Facts]:
+    """What each node tells, as values that hold no tensor.
 
     This is what reading a graph costs, so the usual case is written out here, without calls.
 
     Args:
-        node: any node.
-        storages: gets an entry for each storage that the node keeps alive: its bytes.
+        nodes: any nodes.
+        storages: gets an entry for each storage that a node keeps alive: its bytes. It has those of
+            a node when the node's facts are handed out.
     """
-    name, is_leaf, fields = _KINDS.get(type(node)) or _kind_of(node)
-    if name is None:
-        name = node_name(node)
-    saved: tuple[tuple[str, SavedValues], ...] = ()
-    for getter, raw_name, field in fields:
+    lines, kinds = _lines_exist, _KINDS
+    for node in nodes:
+        kind = type(node)
+        name, is_leaf, fields = kinds[kind] if kind in kinds else _kind_of(node)
+        saved: tuple[tuple[str, SavedValues], ...] = ()
+        for getter, raw_name, field in fields:
+            try:
+                raw = getattr(node, raw_name)
+                data = raw.data
+                if data is None and raw.unpack_hook is None and getattr(node, getter) is None:
+                    continue  # it was not needed, so not saved
+                storage = data.untyped_storage()
+                pointer = storage.data_ptr()
+                usual = pointer and data._version == 0 and type(data) in _PLAIN
+            except (AttributeError, NotImplementedError, RuntimeError):
+                usual = False
+            if not usual:
+                saved = _saved_values(node, storages)
+                break
+            storages[pointer] = nbytes = storage.nbytes()
+            saved += ((field, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
         try:
-            raw = getattr(node, raw_name)
-            data = raw.data
-            if data is None and raw.unpack_hook is None and getattr(node, getter) is None:
-                continue  # it was not needed, so not saved
-            storage = data.untyped_storage()
-            pointer = storage.data_ptr()
-            usual = pointer and data._version == 0 and type(data) in _PLAIN
-        except (AttributeError, NotImplementedError, RuntimeError):
-            usual = False
-        if not usual:
-            saved = _saved_values(node, storages)
-            break
-        storages[pointer] = nbytes = storage.nbytes()
-        saved += ((field, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
-    if is_leaf:
-        return name, node.variable.shape, saved
-    try:
-        return name, node._input_metadata[0].shape, saved
-    except (AttributeError, IndexError, RuntimeError):
-        return name, None, saved
+            shape = node.variable.shape if is_leaf else node._input_metadata[0].shape
+        except (AttributeError, IndexError, RuntimeError):  # no metadata, or a nested tensor
+            shape = None
+        yield name or node_name(node), shape, saved, is_leaf, line_of(node) if lines else None
 
 
 def _saved_values(node: Node, storages: dict[Any, int]) -> tuple[tuple[str, SavedValues], ...]:

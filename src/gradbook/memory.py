@@ -92,12 +92,12 @@ def saved_memory(tensor: Tensor) -> MemoryReport:
     leaves: set[object] = set()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     released, packed = False, 0
-    for node in internals.walk([root_of(tensor, "saved_memory")]):
+    mine: dict[object, int] = {}  # of one node
+    nodes = internals.walk([root_of(tensor, "saved_memory")])
+    for node, (name, _, saved, _, _) in zip(nodes, internals.read(nodes, mine), strict=True):
         leaf = internals.leaf_of(node)
         if leaf is not None:
             leaves.add(internals.storage_of(leaf)[0])
-        mine: dict[object, int] = {}
-        name, _, saved = internals.read(node, mine)
         held = 0
         for _, (*_, is_packed, is_released) in saved:
             released |= is_released
@@ -109,6 +109,7 @@ def saved_memory(tensor: Tensor) -> MemoryReport:
             row[1] += held
             row[2] += sum(nbytes for key, nbytes in mine.items() if key not in storages)
         storages |= mine
+        mine.clear()
     rows = (MemoryRow(name, *row) for name, row in counts.items())
     return MemoryReport(
         nbytes=sum(storages.values()),

@@ -1,6 +1,6 @@
 """Time graph() beside a bare walk of `next_functions`, and beside torchviz.
 
-Each round makes new graphs, since the first look at a node costs most.
+Each turn makes new graphs, since the first look at a node costs most.
 """
 
 import functools
@@ -16,6 +16,7 @@ from gradbook import graph
 
 Walker = Callable[[Tensor], object]
 LONG, SHORT = 10_000, 200
+MANY = 20  # short ones in a turn: one takes less than a millisecond
 TOO_LONG = 1_000  # for torchviz
 CHAINS: dict[str, Callable[[Tensor], Tensor]] = {
     "x + 1": lambda y: y + 1,
@@ -47,14 +48,20 @@ def chain(step: Callable[[Tensor], Tensor], count: int) -> Tensor:
     return y
 
 
-def seconds(walker: Walker, step: Callable[[Tensor], Tensor], count: int) -> float:
-    """Processor time of one walk over a new graph."""
-    tensor = chain(step, count)
+def seconds(walker: Walker, step: Callable[[Tensor], Tensor], count: int, times: int = 1) -> float:
+    """Processor time of walks over new graphs, one after the other."""
+    # Whom a collection of the whole heap would hit says nothing of who it hits.
     gc.collect()
-    start = time.process_time()
-    walker(tensor)
-    taken = time.process_time() - start
-    graph(tensor)  # makes a long chain safe to drop, whoever walked it
+    gc.disable()
+    try:
+        tensors = [chain(step, count) for _ in range(times)]
+        start = time.process_time()
+        for tensor in tensors:
+            walker(tensor)
+        taken = time.process_time() - start
+    finally:
+        gc.enable()
+    graph(*tensors)  # makes long chains safe to drop, whoever walked them
     return taken
 
 
@@ -89,8 +96,12 @@ def drawings(rounds: int) -> Measurement:
     values = {}
     for name, step in CHAINS.items():
         actions = {
-            "graph()": functools.partial(seconds, graph, step, SHORT),
-            f"torchviz, {name}": functools.partial(seconds, make_dot, step, SHORT),
+            "graph()": functools.partial(seconds, graph, step, SHORT, MANY),
+            f"torchviz, {name}": functools.partial(seconds, make_dot, step, SHORT, MANY),
         }
+        if name == "sin(x)":
+            more = functools.partial(make_dot, show_saved=True)
+            saved = functools.partial(seconds, more, step, SHORT, MANY)
+            actions[f"torchviz, {name}, with what is saved"] = saved
         values.update(take_turns(actions, "graph()", rounds))
     return Measurement(f"read {SHORT} nodes", "graph()", rounds, values)

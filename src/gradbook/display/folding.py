@@ -146,7 +146,7 @@ def sketch_of(graph: "BackwardGraph", fold: bool | None = None, limit: int = LIM
 
 
 def _title(graph: "BackwardGraph") -> str:
-    leaves = sum(column[5] for column in graph._columns)
+    leaves = sum(is_leaf for *_, is_leaf, _ in graph._facts)
     return (
         f"{plural(len(graph), 'node')}, {plural(len(graph._edges), 'edge')}, "
         f"{plural(leaves, 'leaf', 'leaves')}, {in_bytes(graph.saved_nbytes)} saved"
@@ -198,9 +198,8 @@ def _runs(graph: "BackwardGraph") -> list[int]:
         parent[root] = several
     run_of = [none] * len(graph)
     sizes: list[int] = []
-    for node, (_, _, _, _, tensor_name, _, _) in enumerate(graph._columns):
-        above = parent[node]
-        if above >= 0 and child[node] >= 0 and tensor_name is None:
+    for node, above in enumerate(parent):
+        if above >= 0 and child[node] >= 0 and node not in graph._tensor_names:
             if run_of[above] == none:
                 run_of[node] = len(sizes)
                 sizes.append(1)
@@ -232,7 +231,7 @@ def _cut(graph: "BackwardGraph", group_of: Sequence[int], most: int) -> tuple[li
     """
     inputs = _Inputs(graph, group_of)
     # Leaves that are used in many places stay alone, as the weights of a loop; they can be last.
-    uses = Counter(dst for _, dst, _ in graph._edges if graph._columns[dst][5])
+    uses = Counter(dst for _, dst, _ in graph._edges if graph._facts[dst][3])
     leaves = [leaf for leaf, number in uses.most_common(most // 4) if number >= _SHARED]
     shared = [group_of[leaf] for leaf in sorted(leaves)]
     most -= len(shared)
@@ -332,8 +331,8 @@ def _by_level(inputs: _Inputs) -> list[int]:
 def _modules(graph: "BackwardGraph", group_of: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """The module path of each group that is a module's parameter, or uses one."""
     paths: dict[int, tuple[str, ...]] = {}
-    for node, (_, _, _, _, tensor_name, is_leaf, _) in enumerate(graph._columns):
-        if is_leaf and tensor_name is not None and "." in (name := str(tensor_name)):
+    for node, tensor_name in graph._tensor_names.items():
+        if graph._facts[node][3] and "." in (name := str(tensor_name)):
             paths[group_of[node]] = tuple(one_line(name).split(".")[:-1])
     modules = dict(paths)
     if paths:
@@ -394,7 +393,8 @@ def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
 
 
 def _single(graph: "BackwardGraph", node: int, outputs: dict[int, list[int]]) -> Item:
-    name, shape, saved, constants, tensor_name, is_leaf, line = graph._columns[node]
+    name, shape, saved, is_leaf, line = graph._facts[node]
+    tensor_name = graph._tensor_names.get(node)
     kept, released = [], []
     for field, (size, _, nbytes, version, edited, packed, freed) in saved:
         if freed:
@@ -415,7 +415,7 @@ def _single(graph: "BackwardGraph", node: int, outputs: dict[int, list[int]]) ->
         shape=_shape(shape),
         saved=tuple(kept),
         released=tuple(released),
-        constants=constants,
+        constants=graph._constants.get(node, 0),
         details=(),
         line="" if line is None else one_line(str(line)),
         outputs=tuple(outputs.get(node, ())),
@@ -431,9 +431,9 @@ def _folded(
 ) -> Item:
     """The item of several nodes: a run if `module` is None."""
     run = module is None
-    columns = [graph._columns[node] for node in nodes]
-    names = [column[0] for column in columns if not column[5]]
-    leaves = len(columns) - len(names)
+    facts = [graph._facts[node] for node in nodes]
+    names = [name for name, _, _, is_leaf, _ in facts if not is_leaf]
+    leaves = len(facts) - len(names)
     kinds = [one_line(name) for name, _ in Counter(names).most_common()]
     listed = ", ".join(kinds[:_NAMED_KINDS])
     if len(kinds) > _NAMED_KINDS:
@@ -446,11 +446,11 @@ def _folded(
         details.append(f"{plural(len(names), 'operation')}: {listed}")
     if leaves:
         details.append(plural(leaves, *(("parameter",) if module else ("leaf", "leaves"))))
-    values = [values for column in columns for _, values in column[2]]
+    values = [values for _, _, saved, *_ in facts for _, values in saved]
     freed = sum(value[6] for value in values)
     kept = len(values) - freed
-    shape = _shape(columns[0][1])
-    first = _shape(columns[-1][1])
+    shape = _shape(facts[0][1])
+    first = _shape(facts[-1][1])
     return Item(
         label=label,
         kind="run" if run else "module" if module else "part",
@@ -458,7 +458,7 @@ def _folded(
         shape=f"{first} to {shape}" if run and first and shape and first != shape else shape,
         saved=(plural(kept, "tensor"),) if kept else (),
         released=(plural(freed, "tensor"),) if freed else (),
-        constants=sum(column[3] for column in columns),
+        constants=sum(graph._constants.get(node, 0) for node in nodes),
         details=tuple(details),
         line="",
         outputs=tuple(position for node in nodes for position in outputs.get(node, ())),
