@@ -8,8 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
-from gradbook.catalogue import BASE_URL  # noqa: E402 -- beside the other
-from notebooks import stamp  # noqa: E402 -- found through the line above
+from package import catalogue  # noqa: E402 -- found through the line above; before the others
+from stamp import stamp  # noqa: E402 -- as above
 
 project = "Gradbook"
 author = "The Gradbook authors"
@@ -20,6 +20,7 @@ locale_dirs = ["locale"]
 gettext_compact = False  # a file of messages for each page
 
 extensions = [
+    "warm_kernels",  # the first, to have a head start
     "myst_nb",
     "sphinx_copybutton",
     "accessible",
@@ -34,7 +35,6 @@ extensions = [
     "sharing",
     "site_search",
     "translation",
-    "warm_kernels",
 ]
 exclude_patterns = ["_build", "conftest.py"]
 nitpicky = True
@@ -49,6 +49,7 @@ nb_execution_mode = "cache"
 # Outside of docs/ and keyed by all that can change an output, so that it is never stale.
 _stamp = stamp(HERE.parent / "src", HERE / "_data", HERE / "examples")
 nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / _stamp)
+warm_kernels_now = not Path(nb_execution_cache_path).exists()
 os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # else the build stops at the first failing page
@@ -90,5 +91,5 @@ html_show_sourcelink = False
 html_copy_source = False
 html_context = {"torch_version": metadata.version("torch").partition("+")[0]}
 templates_path = ["_templates"]
-html_baseurl = os.environ.get("GRADBOOK_BASEURL") or BASE_URL
+html_baseurl = os.environ.get("GRADBOOK_BASEURL") or catalogue.BASE_URL
 redirects: dict[str, str] = {}  # of a page that moved: {"learn/old-name": "new-name.html"}

@@ -24,6 +24,7 @@ book = runpy.run_path({str(DOCS / "conf.py")!r})
 globals().update({{name: value for name, value in book.items() if not name.startswith("__")}})
 extensions = ["myst_nb", "notebooks"]
 nb_execution_cache_path = str(here.parent / "cache")
+warm_kernels_now = False
 html_theme = "basic"
 html_logo = html_favicon = None
 html_static_path = html_css_files = html_js_files = templates_path = []

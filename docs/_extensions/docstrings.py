@@ -18,8 +18,6 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 
-import gradbook
-
 _NAME = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 _CALL = re.compile(r"[A-Za-z_][\w.]*")
 _TORCH = "https://docs.pytorch.org/docs/stable/"
@@ -77,6 +75,8 @@ def link_names(line: str, *, owner: str = "") -> str:
 
 def _public(name: str, owner: str) -> str | None:
     """The full name of a documented object; None for a parameter, an expression, a foreign name."""
+    import gradbook  # imports torch: only for the API page
+
     name = name.removeprefix("gradbook.")
     first, __, member = name.partition(".")
     if first in gradbook.__all__:

@@ -2,19 +2,15 @@
 
 MyST-NB does the work; this extension closes what it leaves open:
 
-- `stamp` keys the cache by the package's source and the versions of what computes.
 - Outputs lose what differs from run to run (memory addresses, random cell ids).
 - A failing cell is reported with its page and line.
 - A build with warnings is forgotten, so that the next one reports them again.
 """
 
 import functools
-import hashlib
 import os
-import platform
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +28,6 @@ from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 
 from figures import KERNEL_CONFIG, theme_figures
 
-COMPUTES = ("torch", "numpy", "matplotlib", "ipykernel", "ipython")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE_IN_CELL = re.compile(r"(?:Cell In\[\d+\], line |<cell \d+>:)(\d+)")
@@ -45,23 +40,6 @@ c.IPKernelApp.exec_lines = [
     "get_ipython().compile.get_code_name = lambda raw, code, number: f'<cell {number}>'"
 ]
 """
-
-
-def stamp(*folders: Path) -> str:
-    """Digest of all that an output depends on beside the page's own cells.
-
-    Args:
-        *folders: all their files count, by name and content.
-    """
-    digest = hashlib.sha256(platform.python_version().encode())
-    for name in COMPUTES:
-        digest.update(f"{name}={metadata.version(name)}\n".encode())
-    for folder in (*folders, Path(__file__).parent):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
-                digest.update(f"{path.relative_to(folder)}\n".encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def make_repeatable(notebook: NotebookNode) -> None:

@@ -12,7 +12,6 @@ from functools import cache
 from html import unescape
 
 from gradbook.catalogue import load
-from gradbook.display import rules
 
 # Whole texts of elements. A name in braces stands for anything: `count` for a number, `part` for
 # one of `PARTS`, `links` for several of them, `text` for a text of the catalogue.
@@ -95,12 +94,19 @@ _LABEL = re.compile(r'(aria-label=")([^"]*)(?=")')
 
 def messages() -> tuple[str, ...]:
     """Everything to translate that is written here and in the player's table of words."""
-    return tuple(dict.fromkeys((*SENTENCES, *PARTS, *rules.WORDS.values())))
+    return tuple(dict.fromkeys((*SENTENCES, *PARTS, *_words())))
+
+
+def _words() -> tuple[str, ...]:
+    """Those of the player."""
+    from gradbook.display import rules  # imports torch: only for a site in another language
+
+    return tuple(rules.WORDS.values())
 
 
 @cache
 def _patterns() -> tuple[list[tuple[str, re.Pattern[str]]], list[tuple[str, re.Pattern[str]]]]:
-    whole = [(text, _pattern(text)) for text in (*SENTENCES, *rules.WORDS.values())]
+    whole = [(text, _pattern(text)) for text in (*SENTENCES, *_words())]
     return whole, [(text, _pattern(text)) for text in PARTS]
 
 

@@ -11,7 +11,7 @@ import tomllib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 BASE_URL = "https://gradbook.readthedocs.io/en/latest/"
@@ -175,9 +175,7 @@ def load() -> Catalogue:
     >>> load()["graph-freed"].path
     'clinic/errors/backward.html#graph-freed'
     """
-    data = tomllib.loads(
-        resources.files("gradbook").joinpath("catalogue.toml").read_text(encoding="utf-8")
-    )
+    data = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     return Catalogue(
         groups=tuple(Group(**row) for row in data["group"]),
         entries=tuple(

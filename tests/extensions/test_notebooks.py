@@ -1,7 +1,5 @@
 """Tests of docs/_extensions/notebooks.py on tiny sites."""
 
-from importlib import metadata
-
 import nbformat
 import pytest
 
@@ -141,32 +139,6 @@ def test_cells_have_the_same_ids_in_every_run():
     for book in books:
         notebooks.make_repeatable(book)
     assert books[0] == books[1]
-
-
-def test_the_stamp_sees_what_can_change_an_output(tmp_path, monkeypatch):
-    """A source file, a new file, a file's name and a version count; compiled files do not."""
-    source = tmp_path / "package" / "module.py"
-    source.parent.mkdir()
-    source.write_text("a = 1")
-    seen = {notebooks.stamp(source.parent)}
-
-    def is_new() -> bool:
-        before = len(seen)
-        seen.add(notebooks.stamp(source.parent))
-        return len(seen) > before
-
-    assert not is_new()
-    source.with_suffix(".pyc").write_bytes(b"compiled")
-    assert not is_new()
-    source.write_text("a = 2")
-    assert is_new()
-    (source.parent / "messages.json").write_text("{}")
-    assert is_new()
-    source.rename(source.with_name("renamed.py"))
-    assert is_new()
-    version = metadata.version
-    monkeypatch.setattr(metadata, "version", lambda name: "9" if name == "torch" else version(name))
-    assert is_new()
 
 
 def test_a_failing_line_is_found_without_a_map():

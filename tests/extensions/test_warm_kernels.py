@@ -147,6 +147,19 @@ def test_few_pages_start_no_server(make_site):
     assert len({*seen, build}) == 2, "both come from another process"
 
 
+def test_who_knows_that_pages_will_run_gets_a_head_start(make_site):
+    """Then the server is there before Sphinx has looked at the pages, and serves a single one."""
+    settings = WARM.replace('"myst_nb", "notebooks", "warm_kernels"', '"warm_kernels", "myst_nb"')
+    site = make_site(settings + "warm_kernels_now = True\n", one=PARENT.format(1))
+    with subprocess.Popen(
+        site.command(), env=site.environment(), stdout=subprocess.DEVNULL
+    ) as process:
+        assert process.wait(60) == 0
+    (parent,) = map(int, site.runs())
+    assert parent != process.pid
+    assert gone(parent)
+
+
 THREADS = """
 # Threads
 

@@ -1,0 +1,110 @@
+"""Start and ask the process that forks kernels (`warm_server`), and watch what it forked."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Server:
+    """The running server and where it listens."""
+
+    process: subprocess.Popen[bytes]
+    address: Path
+
+    @classmethod
+    def start(cls, modules: list[str]) -> "Server":
+        """Start it; it imports `modules` while the build goes on, and answers after that."""
+        folder = Path(tempfile.mkdtemp(prefix="kernels-"))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / "socket"))
+            listener.listen(64)
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", str(Path(__file__).with_name("warm_server.py"))),
+                    *(str(listener.fileno()), *modules),
+                ],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        return cls(process, folder / "socket")
+
+    def fork(self, arguments: list[str], cwd: str, environment: dict[str, str]) -> "ForkedKernel":
+        """Have it fork a kernel.
+
+        Raises:
+            OSError: there is no server, or it ended before it answered.
+        """
+        request = {"arguments": arguments, "cwd": cwd, "environment": environment}
+        message = json.dumps(request).encode()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.address))
+            connection.sendall(len(message).to_bytes(8, "big") + message)
+            answer = connection.recv(8, socket.MSG_WAITALL)
+        if len(answer) < 8:
+            raise ConnectionError("the process that forks kernels has ended")
+        return ForkedKernel(int.from_bytes(answer, "big"))
+
+    def stop(self) -> None:
+        """End it and, with it, all its kernels."""
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.address.parent, ignore_errors=True)
+
+
+class ForkedKernel:
+    """What a provisioner needs of `subprocess.Popen`, for a process that is no child of ours."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        try:
+            self._handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.returncode = -1
+
+    def poll(self) -> int | None:
+        """Return None while it runs; its own code is known to its parent alone."""
+        return self._wait(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it runs on after `timeout` seconds.
+        """
+        code = self._wait(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("kernel", timeout or 0)
+        return code
+
+    def _wait(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._handle], [], [], timeout)[0]:
+            os.close(self._handle)
+            self.returncode = -1
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
