@@ -1,7 +1,7 @@
 """The graph that autograd recorded, as plain data."""
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -86,11 +86,15 @@ class BackwardGraph:
     saved_nbytes: int
     roots: tuple[int, ...]
     # Node, Edge and SavedTensor are made from these when they are asked for: reading a large graph
-    # would spend most of its time on making them. Few nodes have constants or a name.
-    _facts: tuple[internals.Facts, ...] = field(repr=False)
-    _edges: tuple[tuple[int, int, int], ...] = field(repr=False)
+    # would spend most of its time on making them. The mappings hold what few nodes have.
+    _names: Sequence[str] = field(repr=False)
+    _shapes: Sequence[Sequence[int] | None] = field(repr=False)
+    _edges: Sequence[tuple[int, int, int]] = field(repr=False)
+    _saved: Mapping[int, internals.Saved] = field(repr=False, default_factory=dict)
     _constants: Mapping[int, int] = field(repr=False, default_factory=dict)
     _tensor_names: Mapping[int, str] = field(repr=False, default_factory=dict)
+    _leaves: Collection[int] = field(repr=False, default=())
+    _lines: Mapping[int, object] = field(repr=False, default_factory=dict)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -100,13 +104,15 @@ class BackwardGraph:
                 id=number,
                 name=name,
                 shape=None if shape is None else tuple(shape),
-                saved={field: _saved_tensor(*values) for field, values in saved},
+                saved={
+                    field: _saved_tensor(*values) for field, values in self._saved.get(number, ())
+                },
                 constants=self._constants.get(number, 0),
                 tensor_name=self._tensor_names.get(number),
-                is_leaf=is_leaf,
-                line=cast("SourceLine | None", line),
+                is_leaf=number in self._leaves,
+                line=cast("SourceLine | None", self._lines.get(number)),
             )
-            for number, (name, shape, saved, is_leaf, line) in enumerate(self._facts)
+            for number, (name, shape) in enumerate(zip(self._names, self._shapes, strict=True))
         )
 
     @cached_property
@@ -122,17 +128,16 @@ class BackwardGraph:
     @cached_property
     def released(self) -> bool:
         """Whether a backward pass has freed saved tensors of this graph."""
-        return any(is_released for fact in self._facts for _, (*_, is_released) in fact[2])
+        return any(values[-1] for saved in self._saved.values() for _, values in saved)
 
     def __len__(self) -> int:
-        return len(self._facts)
+        return len(self._names)
 
     def __repr__(self) -> str:
-        leaves = sum(is_leaf for *_, is_leaf, _ in self._facts)
         state = ", released" if self.released else ""
         return (
-            f"BackwardGraph({len(self)} nodes, {len(self._edges)} edges, {leaves} leaves, "
-            f"{self.saved_nbytes} bytes saved{state})"
+            f"BackwardGraph({len(self)} nodes, {len(self._edges)} edges, "
+            f"{len(self._leaves)} leaves, {self.saved_nbytes} bytes saved{state})"
         )
 
     def __str__(self) -> str:
@@ -247,32 +252,49 @@ def _read(
     node_names: dict[AutogradNode, str],
 ) -> BackwardGraph:
     ids = {node: number for number, node in enumerate(found)}
-    storages: dict[Any, int] = {}
-    facts = tuple(internals.read(found, storages))
     edges: list[tuple[int, int, int]] = []
     constants: dict[int, int] = {}
-    names = {ids[node]: name for node, name in node_names.items() if node in ids}
-    unnamed: list[int] = []
-    for (node, children), number in zip(found.items(), ids.values(), strict=True):
+    ends: list[int] = []
+    for number, children in enumerate(found.values()):
         for child, input_nr in children:
             if child is not None:
                 edges.append((number, ids[child], input_nr))
             else:
                 constants[number] = constants.get(number, 0) + 1
-        if not children and (leaf := internals.leaf_of(node)) is not None:
-            name = leaf_names.get(id(leaf))
-            if name is None:
-                unnamed.append(number)
+        if not children:
+            ends.append(number)
+    nodes = list(found)
+    shapes = internals.shapes(nodes)
+    names = {ids[node]: name for node, name in node_names.items() if node in ids}
+    leaves = set()
+    unnamed = []
+    for number in ends:
+        leaf = internals.leaf_of(nodes[number])
+        if leaf is not None:
+            leaves.add(number)
+            shapes[number] = internals.shape_of(leaf)
+            if id(leaf) in leaf_names:
+                names[number] = leaf_names[id(leaf)]
             else:
-                names[number] = name
+                unnamed.append(number)
     _number_leaves(names, unnamed)
+    storages: dict[Any, int] = {}
+    saved = {
+        number: values
+        for number, node in internals.with_saved_tensors(nodes).items()
+        if (values := internals.saved_values(node, storages))
+    }
     return BackwardGraph(
         saved_nbytes=sum(storages.values()),
         roots=tuple(ids[root] for root in roots),
-        _facts=facts,
-        _edges=tuple(edges),
+        _names=internals.names(nodes),
+        _shapes=shapes,
+        _edges=edges,
+        _saved=saved,
         _constants=constants,
         _tensor_names=names,
+        _leaves=leaves,
+        _lines=internals.lines(nodes),
     )
 
 

@@ -7,7 +7,8 @@ C stack. `walk` breaks that recursion (see `_Landing`).
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -79,21 +80,31 @@ def walk(roots: Iterable[Node]) -> dict[Node, Edges]:
     try:
         ready = [*dict.fromkeys(roots)][::-1]
         stack = ready[:]
+        stretches = [1] * len(stack)  # of each node in it: nodes in a row without a landing
         while stack:
             node = stack.pop()
+            stretch = stretches.pop()
             if node in edges:
                 shared = True
                 continue
             edges[node] = found = node.next_functions
+            if stretch == _LANDING_EVERY:
+                _set_landing(node, found)
+                stretch = 0
+            stretch += 1
             for child, _ in found:
                 if child is not None:
                     stack.append(child)
+                    stretches.append(stretch)
         if shared:  # else it is a tree, and was met in the right order
             order = _kahn(ready, edges)
         done = True
     finally:
-        if len(edges) > _LANDING_EVERY:
-            _make_safe_to_drop(order, edges, every=_LANDING_EVERY if done else 1)
+        if not done:
+            for node, found in edges.items():
+                _set_landing(node, found)
+        elif shared and len(edges) > _LANDING_EVERY:
+            _make_safe_to_drop(order, edges)
     return {node: edges[node] for node in order} if shared else edges
 
 
@@ -118,20 +129,24 @@ def _kahn(roots: list[Node], edges: dict[Node, Edges]) -> list[Node]:
     return order
 
 
-def _make_safe_to_drop(order: Iterable[Node], edges: dict[Node, Edges], every: int) -> None:
-    """Set a landing at least `every` nodes along each path; `order` as `walk` gives it."""
+def _make_safe_to_drop(order: Iterable[Node], edges: dict[Node, Edges]) -> None:
+    """Set landings where paths join: along each of them, often enough; `order` as of `walk`."""
     stretches: dict[Node, int] = {}  # the longest path without a landing that ends at a node
     for node in order:
         stretch = stretches.get(node, 0) + 1
         children = edges[node]
-        if stretch >= every:
+        if stretch >= _LANDING_EVERY:
+            _set_landing(node, children)
             stretch = 0
-            held = [child for child, _ in children if child is not None]
-            if held:
-                _metadata(node)[_KEY + ".landing"] = _Landing(held)
         for child, _ in children:
             if child is not None and stretch > stretches.get(child, 0):
                 stretches[child] = stretch
+
+
+def _set_landing(node: Node, edges: Edges) -> None:
+    held = [child for child, _ in edges if child is not None]
+    if held:
+        _metadata(node)[_KEY + ".landing"] = _Landing(held)
 
 
 class _Kind(NamedTuple):
@@ -144,42 +159,62 @@ class _Kind(NamedTuple):
     """Saved tensors: name of the getter, of the raw getter, and the plain name."""
 
 
-_KINDS: dict[type, _Kind] = {}
-
-
-def _kind_of(node: Node) -> _Kind:
-    kind = type(node)
-    known = _KINDS.get(kind)
-    if known is None:
-        fields = tuple(
-            (name[4:], name, name[11:]) for name in dir(kind) if name.startswith("_raw_saved_")
-        )
-        shared = kind.__name__ in ("CppFunction", "Node")
-        known = _KINDS[kind] = _Kind(
-            None if shared else kind.__name__, kind.__name__ == "AccumulateGrad", fields
-        )
-    return known
+@cache
+def _kind(node_class: type) -> _Kind:
+    name = node_class.__name__
+    getters = (getter for getter in dir(node_class) if getter.startswith("_raw_saved_"))
+    return _Kind(
+        None if name in ("CppFunction", "Node") else name,
+        name == "AccumulateGrad",
+        tuple((getter[4:], getter, getter[11:]) for getter in getters),
+    )
 
 
 def node_name(node: Node) -> str:
     """The name without a C++ namespace: torch has ``torch::autograd::AccumulateGrad``."""
-    return _kind_of(node).name or node.name().rpartition("::")[2]
+    return _kind(type(node)).name or node.name().rpartition("::")[2]
 
 
 def leaf_of(node: Node) -> Tensor | None:
     """The tensor that an AccumulateGrad node adds to; None for any other node."""
-    return cast("Any", node).variable if _kind_of(node).is_leaf else None
+    return cast("Any", node).variable if _kind(type(node)).is_leaf else None
 
 
-def output_shape(node: Node) -> tuple[int, ...] | None:
-    """Shape of the (first) tensor that the operation made; None where there is none."""
+def names(nodes: Collection[Node]) -> list[str]:
+    """The name of each node, as `node_name` gives it."""
+    known = {node_class: _kind(node_class).name for node_class in set(map(type, nodes))}
+    return [known[type(node)] or node_name(node) for node in nodes]
+
+
+def shapes(nodes: Collection[Any]) -> list[tuple[int, ...] | None]:
+    """Shape of the (first) tensor that each operation made; None where there is none."""
     try:
-        leaf = leaf_of(node)
-        if leaf is not None:
-            return leaf.shape
-        return cast("tuple[int, ...]", cast("Any", node)._input_metadata[0].shape)
+        return [node._input_metadata[0].shape for node in nodes]
+    except (AttributeError, IndexError, RuntimeError):  # one has none: look at each alone
+        return [_output_shape(node) for node in nodes]
+
+
+def _output_shape(node: Any) -> tuple[int, ...] | None:
+    try:
+        return cast("tuple[int, ...]", node._input_metadata[0].shape)
     except (AttributeError, IndexError, RuntimeError):  # no metadata, or a nested tensor
         return None
+
+
+def with_saved_tensors(nodes: Iterable[Node]) -> dict[int, Node]:
+    """Those of the nodes, by their position, whose class can save a tensor."""
+    classes = {node_class for node_class in set(map(type, nodes)) if _kind(node_class).fields}
+    if not classes:
+        return {}
+    return {number: node for number, node in enumerate(nodes) if type(node) in classes}
+
+
+def lines(nodes: Iterable[Node]) -> dict[int, object]:
+    """What `set_line` left on nodes, by their position."""
+    if not _lines_exist:
+        return {}
+    found = enumerate(line_of(node) for node in nodes)
+    return {number: line for number, line in found if line is not None}
 
 
 def shape_of(tensor: Tensor) -> tuple[int, ...] | None:
@@ -216,7 +251,7 @@ def saved_fields(node: Node) -> dict[str, SavedField]:
     so not saved, is left out.
     """
     fields: dict[str, SavedField] = {}
-    for getter, raw_name, name in _kind_of(node).fields:
+    for getter, raw_name, name in _kind(type(node)).fields:
         try:
             raw = getattr(node, raw_name)
         except RuntimeError:  # a list of saved tensors raises once it is released
@@ -288,51 +323,39 @@ def saved_scalars(node: Node) -> dict[str, Any]:
 SavedValues = tuple[
     tuple[int, ...] | None, torch.dtype | None, int, int | None, int | None, bool, bool
 ]
+Saved = tuple[tuple[str, SavedValues], ...]
 _PLAIN = (Tensor, torch.nn.Parameter)
-# What is read off a node: name, shape, saved tensors by their field, whether it is a leaf's place,
-# and the source line that made it.
-Facts = tuple[str, tuple[int, ...] | None, tuple[tuple[str, SavedValues], ...], bool, object | None]
 
 
-def read(nodes: Iterable[Any], storages: dict[Any, int]) -> Iterator[Facts]:
-    """What each node tells, as values that hold no tensor.
+def saved_values(node: Node, storages: dict[Any, int]) -> Saved:
+    """The saved tensors of a node by their field, as values that hold no tensor.
 
-    This is what reading a graph costs, so the usual case is written out here, without calls.
+    This is most of what reading a graph costs, so the usual case is written out, without calls.
 
     Args:
-        nodes: any nodes.
-        storages: gets an entry for each storage that a node keeps alive: its bytes. It has those of
-            a node when the node's facts are handed out.
+        node: any node.
+        storages: gets an entry for each storage that the node keeps alive: its bytes.
     """
-    lines, kinds = _lines_exist, _KINDS
-    for node in nodes:
-        kind = type(node)
-        name, is_leaf, fields = kinds[kind] if kind in kinds else _kind_of(node)
-        saved: tuple[tuple[str, SavedValues], ...] = ()
-        for getter, raw_name, field in fields:
-            try:
-                raw = getattr(node, raw_name)
-                data = raw.data
-                if data is None and raw.unpack_hook is None and getattr(node, getter) is None:
-                    continue  # it was not needed, so not saved
-                storage = data.untyped_storage()
-                pointer = storage.data_ptr()
-                usual = pointer and data._version == 0 and type(data) in _PLAIN
-            except (AttributeError, NotImplementedError, RuntimeError):
-                usual = False
-            if not usual:
-                saved = _saved_values(node, storages)
-                break
-            storages[pointer] = nbytes = storage.nbytes()
-            saved += ((field, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
+    saved: Saved = ()
+    for getter, raw_name, field in _kind(type(node)).fields:
         try:
-            shape = node.variable.shape if is_leaf else node._input_metadata[0].shape
-        except (AttributeError, IndexError, RuntimeError):  # no metadata, or a nested tensor
-            shape = None
-        yield name or node_name(node), shape, saved, is_leaf, line_of(node) if lines else None
+            raw = getattr(node, raw_name)
+            data = raw.data
+            if data is None and raw.unpack_hook is None and getattr(node, getter) is None:
+                continue  # it was not needed, so not saved
+            storage = data.untyped_storage()
+            pointer = storage.data_ptr()
+            usual = pointer and data._version == 0 and type(data) in _PLAIN
+        except (AttributeError, NotImplementedError, RuntimeError):
+            usual = False
+        if not usual:
+            return _unusual_values(node, storages)
+        storages[pointer] = nbytes = storage.nbytes()
+        saved += ((field, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
+    return saved
 
 
-def _saved_values(node: Node, storages: dict[Any, int]) -> tuple[tuple[str, SavedValues], ...]:
+def _unusual_values(node: Node, storages: dict[Any, int]) -> Saved:
     found: list[tuple[str, SavedValues]] = []
     for name, one in saved_fields(node).items():
         tensor = one.tensor

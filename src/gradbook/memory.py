@@ -92,24 +92,22 @@ def saved_memory(tensor: Tensor) -> MemoryReport:
     leaves: set[object] = set()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     released, packed = False, 0
-    mine: dict[object, int] = {}  # of one node
-    nodes = internals.walk([root_of(tensor, "saved_memory")])
-    for node, (name, _, saved, _, _) in zip(nodes, internals.read(nodes, mine), strict=True):
+    for node in internals.walk([root_of(tensor, "saved_memory")]):
         leaf = internals.leaf_of(node)
         if leaf is not None:
             leaves.add(internals.storage_of(leaf)[0])
+        mine: dict[object, int] = {}
         held = 0
-        for _, (*_, is_packed, is_released) in saved:
+        for _, (*_, is_packed, is_released) in internals.saved_values(node, mine):
             released |= is_released
             packed += is_packed
             held += not (is_packed or is_released)
         if held:
-            row = counts[name]
+            row = counts[internals.node_name(node)]
             row[0] += 1
             row[1] += held
             row[2] += sum(nbytes for key, nbytes in mine.items() if key not in storages)
         storages |= mine
-        mine.clear()
     rows = (MemoryRow(name, *row) for name, row in counts.items())
     return MemoryReport(
         nbytes=sum(storages.values()),

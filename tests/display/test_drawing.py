@@ -163,7 +163,7 @@ def test_the_words_about_a_large_drawing_end():
 
 def test_a_node_without_edges_and_shape_is_drawn():
     """What nothing is known about but its name is a box with its name."""
-    single = BackwardGraph(0, (0,), (("OddBackward", None, (), False, None),), ())
+    single = BackwardGraph(0, (0,), ["OddBackward"], [None], [])
     root = parse(single)
     assert [one.text for one in root.iter(f"{SVG}text")] == ["OddBackward", "output"]
     assert root.find(f"{SVG}desc").text == "Output: OddBackward."

@@ -146,10 +146,9 @@ def sketch_of(graph: "BackwardGraph", fold: bool | None = None, limit: int = LIM
 
 
 def _title(graph: "BackwardGraph") -> str:
-    leaves = sum(is_leaf for *_, is_leaf, _ in graph._facts)
     return (
         f"{plural(len(graph), 'node')}, {plural(len(graph._edges), 'edge')}, "
-        f"{plural(leaves, 'leaf', 'leaves')}, {in_bytes(graph.saved_nbytes)} saved"
+        f"{plural(len(graph._leaves), 'leaf', 'leaves')}, {in_bytes(graph.saved_nbytes)} saved"
         + (", released" if graph.released else "")
     )
 
@@ -231,7 +230,7 @@ def _cut(graph: "BackwardGraph", group_of: Sequence[int], most: int) -> tuple[li
     """
     inputs = _Inputs(graph, group_of)
     # Leaves that are used in many places stay alone, as the weights of a loop; they can be last.
-    uses = Counter(dst for _, dst, _ in graph._edges if graph._facts[dst][3])
+    uses = Counter(dst for _, dst, _ in graph._edges if dst in graph._leaves)
     leaves = [leaf for leaf, number in uses.most_common(most // 4) if number >= _SHARED]
     shared = [group_of[leaf] for leaf in sorted(leaves)]
     most -= len(shared)
@@ -332,7 +331,7 @@ def _modules(graph: "BackwardGraph", group_of: Sequence[int]) -> dict[int, tuple
     """The module path of each group that is a module's parameter, or uses one."""
     paths: dict[int, tuple[str, ...]] = {}
     for node, tensor_name in graph._tensor_names.items():
-        if graph._facts[node][3] and "." in (name := str(tensor_name)):
+        if node in graph._leaves and "." in (name := str(tensor_name)):
             paths[group_of[node]] = tuple(one_line(name).split(".")[:-1])
     modules = dict(paths)
     if paths:
@@ -393,10 +392,9 @@ def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
 
 
 def _single(graph: "BackwardGraph", node: int, outputs: dict[int, list[int]]) -> Item:
-    name, shape, saved, is_leaf, line = graph._facts[node]
-    tensor_name = graph._tensor_names.get(node)
+    tensor_name, line = graph._tensor_names.get(node), graph._lines.get(node)
     kept, released = [], []
-    for field, (size, _, nbytes, version, edited, packed, freed) in saved:
+    for field, (size, _, nbytes, version, edited, packed, freed) in graph._saved.get(node, ()):
         if freed:
             released.append(one_line(field))
             continue
@@ -409,10 +407,10 @@ def _single(graph: "BackwardGraph", node: int, outputs: dict[int, list[int]]) ->
             text += f" edited (version {version}, now {edited})"
         kept.append(text)
     return Item(
-        label=one_line(name),
-        kind="leaf" if is_leaf else "op",
+        label=one_line(graph._names[node]),
+        kind="leaf" if node in graph._leaves else "op",
         name="" if tensor_name is None else one_line(str(tensor_name)),
-        shape=_shape(shape),
+        shape=_shape(graph._shapes[node]),
         saved=tuple(kept),
         released=tuple(released),
         constants=graph._constants.get(node, 0),
@@ -431,9 +429,8 @@ def _folded(
 ) -> Item:
     """The item of several nodes: a run if `module` is None."""
     run = module is None
-    facts = [graph._facts[node] for node in nodes]
-    names = [name for name, _, _, is_leaf, _ in facts if not is_leaf]
-    leaves = len(facts) - len(names)
+    names = [graph._names[node] for node in nodes if node not in graph._leaves]
+    leaves = len(nodes) - len(names)
     kinds = [one_line(name) for name, _ in Counter(names).most_common()]
     listed = ", ".join(kinds[:_NAMED_KINDS])
     if len(kinds) > _NAMED_KINDS:
@@ -446,11 +443,11 @@ def _folded(
         details.append(f"{plural(len(names), 'operation')}: {listed}")
     if leaves:
         details.append(plural(leaves, *(("parameter",) if module else ("leaf", "leaves"))))
-    values = [values for _, _, saved, *_ in facts for _, values in saved]
+    values = [values for node in nodes for _, values in graph._saved.get(node, ())]
     freed = sum(value[6] for value in values)
     kept = len(values) - freed
-    shape = _shape(facts[0][1])
-    first = _shape(facts[-1][1])
+    shape = _shape(graph._shapes[nodes[0]])
+    first = _shape(graph._shapes[nodes[-1]])
     return Item(
         label=label,
         kind="run" if run else "module" if module else "part",
