@@ -21,7 +21,7 @@ _ACCENTS = str.maketrans(_PLAIN, _ACCENTED)
 # What a translator leaves as it is.
 _KEPT = re.compile(
     r"""
-    \{[\w:-]+\}`[^`]*`                            # a role
+    \{[\w:-]+\}`[^`]*` | :(?:[\w-]+:)+`[^`]*`    # a role, in Markdown and in a docstring
     | (?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)  # code
     | \$\$.+?\$\$ | \$[^$]+\$                     # mathematics
     | \]\([^)]*\) | \]\[[^]]*\] | \[\^[^]]+\]     # the targets of links and footnotes

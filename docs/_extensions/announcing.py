@@ -20,7 +20,8 @@ from sphinx.util import logging
 _LOGGER = logging.getLogger(__name__)
 _CHANGES = "about/changes"
 _FEED = "changes.xml"
-_HEADING = re.compile(r"(\d{4}-\d{2}-\d{2}): (.+)")
+# Anywhere in a heading: a translator may put something before it.
+_DAY = re.compile(r"(\d{4}-\d{2}-\d{2}): (?=.)")
 
 
 class Change(NamedTuple):
@@ -38,20 +39,22 @@ def changes(doctree: nodes.document) -> Iterator[Change]:
         if isinstance(section.parent, nodes.document):
             continue
         title, *rest = section.children
-        found = _HEADING.fullmatch(title.astext())
+        heading = title.astext()
+        found = _DAY.search(heading)
         try:
             day = date.fromisoformat(found[1] if found else "").isoformat()
         except ValueError:
             _LOGGER.warning(
                 "a heading of this page must be a date and a title, as in "
                 '"2026-11-25: The Clinic", got %r',
-                title.astext(),
+                heading,
                 location=title,
             )
             continue
         assert found is not None
         text = "\n".join(" ".join(item.astext().split()) for item in _paragraphs(rest))
-        yield Change(day, found[2], section["ids"][0], text)
+        name = heading[: found.start()] + heading[found.end() :]
+        yield Change(day, name, section["ids"][0], text)
 
 
 def _paragraphs(parts: list[nodes.Node]) -> Iterator[nodes.Node]:
