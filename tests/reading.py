@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-# Their text is code, or says nothing.
+# Their text is code, or says nothing. So is a docstring, in a list of the class "py".
 _SILENT = {"code", "kbd", "math", "pre", "samp", "script", "style"}
 _VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _SPOKEN = ("alt", "aria-label", "placeholder", "title")
@@ -71,7 +71,7 @@ class _Reader(HTMLParser):
         names = {name for name, _ in self.open}
         if "pre" in names:
             self.page.code[-1] += data
-        elif not names & _SILENT:
+        elif not names & _SILENT and not any(kind.startswith("py ") for _, kind in self.open):
             self.page.said.append((self._place(), data))
 
     def _place(self) -> str:

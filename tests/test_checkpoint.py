@@ -107,11 +107,13 @@ def test_devices_of_cuda_are_included(tmp_path: Path, monkeypatch: pytest.Monkey
     """Where CUDA is, the generator of each device is saved and set."""
     states = [torch.tensor([1, 2], dtype=torch.uint8)]
     found: list[list[torch.Tensor]] = []
+    run = Run()
+    run.train(4)  # before: a build with CUDA would look for its driver
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_rng_state_all", found.append)
-    write(tmp_path / "run.pt")
+    save_checkpoint(tmp_path / "run.pt", **run.parts())
     load_checkpoint(tmp_path / "run.pt")
     assert flat(found) == [[[1, 2]]]
 

@@ -5,7 +5,9 @@ where reStructuredText would want a role; types are those of torch and Python. T
 
 - makes a link of a name that the API page describes, and code of any other;
 - leaves out the signature of a class of results, which is made by functions only;
-- leads names of torch, NumPy and Python to their own documentation, without fetching an inventory.
+- leads names of torch, NumPy and Python to their own documentation, without fetching an inventory;
+- keeps docstrings out of translations: they are part of the code, and reStructuredText, which the
+  translation of a Markdown page cannot be.
 """
 
 import dataclasses
@@ -17,6 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
+from sphinx.transforms import SphinxTransform
 
 _NAME = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 _CALL = re.compile(r"[A-Za-z_][\w.]*")
@@ -144,6 +147,18 @@ def _name_attributes(app: Sphinx, doctree: nodes.document) -> None:
                 name[:] = [nodes.Text(_("Attributes"))]
 
 
+class _KeepEnglish(SphinxTransform):
+    """Before the translations are put in, which is also what gettext goes by."""
+
+    default_priority = 5
+
+    def apply(self, **_: object) -> None:
+        """Mark all texts of descriptions."""
+        for content in self.document.findall(addnodes.desc_content):
+            for text in content.findall(nodes.TextElement):
+                text["translatable"] = False
+
+
 def _settle(app: Sphinx, config: Config) -> None:
     config.autodoc_member_order = "bysource"
     config.autodoc_typehints = "description"  # signatures stay short enough to read
@@ -156,6 +171,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
+    app.add_transform(_KeepEnglish)
     app.connect("config-inited", _settle)
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # Napoleon has 500
     app.connect("autodoc-process-docstring", _rewrite, priority=600)
