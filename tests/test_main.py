@@ -275,7 +275,8 @@ def test_ctrl_c_at_the_terminal_ends_it():
 
 
 WAITING = """
-import runpy, sys
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job in the background
 import gradbook
 print("ready", flush=True)
 sys.argv = ["gradbook"]
