@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-# Their text is code, or says nothing. So is a docstring, in a list of the class "py".
+# Their text is code, or says nothing.
 _SILENT = {"code", "kbd", "math", "pre", "samp", "script", "style"}
 _VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _SPOKEN = ("alt", "aria-label", "placeholder", "title")
@@ -71,7 +71,7 @@ class _Reader(HTMLParser):
         names = {name for name, _ in self.open}
         if "pre" in names:
             self.page.code[-1] += data
-        elif not names & _SILENT and not any(kind.startswith("py ") for _, kind in self.open):
+        elif not names & _SILENT:
             self.page.said.append((self._place(), data))
 
     def _place(self) -> str:
@@ -90,6 +90,11 @@ def read_html(html: str) -> Page:
     return reader.page
 
 
+# Docstrings, which are part of the code, and the index of their names; a reference to a term of the
+# glossary, to which a translator gives a title.
+_STAYS = re.compile(r"dl\.py |genindextable|std-term")
+
+
 def untranslated(page: Page) -> list[tuple[str, str]]:
     """Texts of a page in the language of `pseudo` that are not in it, with their places.
 
@@ -98,6 +103,8 @@ def untranslated(page: Page) -> list[tuple[str, str]]:
     code = set(_WORD.findall(" ".join(page.code)))
     left = []
     for place, text in page.said:
+        if _STAYS.search(place):
+            continue
         rest, before = text, ""
         while rest != before:
             before, rest = rest, _TRANSLATED.sub(" ", rest)
@@ -120,7 +127,7 @@ def broken(pages: dict[Path, Page], site: Path) -> list[str]:
     for path, page in pages.items():
         for link in page.links:
             address, _, name = link.partition("#")
-            if ":" in address or address.startswith("//"):
+            if ":" in address or address.startswith("/"):  # those of the 404 page are absolute
                 continue
             target = (path.parent / address).resolve() if address else path
             ends = target in pages and (not name or unquote(name) in pages[target].names)

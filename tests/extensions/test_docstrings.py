@@ -4,6 +4,10 @@ import importlib
 import re
 
 import pytest
+from docutils import nodes
+from docutils.frontend import get_default_settings
+from docutils.utils import new_document
+from sphinx import addnodes
 
 import docstrings
 import gradbook
@@ -101,3 +105,13 @@ def test_a_property_whose_text_has_a_colon_keeps_its_text(html):
 def test_single_backquotes(line, expected):
     """As Markdown means them."""
     assert docstrings.link_names(line) == expected
+
+
+def test_docstrings_stay_out_of_translations():
+    """They are code; the prose around them is translated."""
+    document = new_document("page", get_default_settings())
+    prose, inside = nodes.paragraph("", "prose"), nodes.paragraph("", "of a docstring")
+    document += [prose, addnodes.desc_content("", inside)]
+    docstrings._KeepEnglish(document).apply()
+    assert inside["translatable"] is False
+    assert "translatable" not in prose

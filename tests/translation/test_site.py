@@ -29,9 +29,9 @@ def test_every_text_is_translated(translated, name):
     assert untranslated(translated[SITES["PSEUDO_SITE"] / name]) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "genindex.html"])
 def test_code_and_links_are_the_same(translated, name):
-    """Cells, what they printed, and where each link leads."""
+    """Cells, what they printed, and where each link leads; an index has letters of its own."""
     english = read(SITES["SITE"] / name)
     page = translated[SITES["PSEUDO_SITE"] / name]
     assert page.code == english.code
