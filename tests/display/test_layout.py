@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,7 +69,8 @@ def test_every_edge_leads_down_from_its_box_to_its_box(dag):
     for (upper, lower), route in zip(edges, layout.routes, strict=True):
         start, end = layout.boxes[upper], layout.boxes[lower]
         heights = [y for _, y in route]
-        assert heights == sorted(heights)
+        # Each is rounded to two digits by itself.
+        assert all(below >= above - 0.011 for above, below in pairwise(heights))
         assert math.isclose(heights[0], start.y + start.height)
         assert math.isclose(heights[-1], end.y)
         assert start.x <= route[0][0] <= start.x + start.width
