@@ -16,6 +16,7 @@ The message search of the Clinic's front page gets the same catalogue, as a scri
 opened from a disk may not fetch a file.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from wording import in_script
 _SEARCH_PAGE = "clinic/index"
 
 
-class _Texts(SphinxDirective):
+class _Texts(SphinxDirective, ABC):
     """Has the id of an entry as its argument, and becomes Markdown from it."""
 
     required_arguments = 1
@@ -47,9 +48,9 @@ class _Texts(SphinxDirective):
                 one["translatable"] = False  # it is already
         return found
 
+    @abstractmethod
     def markdown(self, argument: str) -> Iterator[str]:
         """The lines that stand for the directive."""
-        raise NotImplementedError
 
 
 class Why(_Texts):
