@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "accessible",
     "announcing",
+    "batches",
     "clinic",
     "docstrings",
     "hosting",
@@ -65,6 +66,16 @@ warm_kernels_modules = [
     "matplotlib.pyplot",
     "matplotlib.backends.backend_svg",
     "gradbook",
+]
+# They start several processes one after the other. The reference imports torch to read docstrings,
+# while the kernels are still waiting for it.
+batches_longest = [
+    "deeper/distributed",
+    "reference/api",
+    "clinic/traps/distributed",
+    "howto/resume-training",
+    "clinic/errors/distributed",
+    "learn/digits",
 ]
 nb_render_markdown_format = "myst"  # tables that cells make; CommonMark has none
 nb_ipywidgets_js = {}  # the default loads scripts from another host

@@ -8,6 +8,8 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import zmq
+import zmq.asyncio
 from jupyter_cache import get_cache
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
@@ -16,6 +18,7 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 from myst_nb.core.read import create_nb_reader
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from traitlets import default
 
 from kernel_server import ForkedKernel, Server
 
@@ -94,6 +97,14 @@ class WarmProvisioner(LocalProvisioner):
 
 class PromptClient(AsyncKernelClient):
     """Hears that a kernel is ready, where jupyter_client waits for 0.2 s of silence."""
+
+    @default("context")
+    def _create_context(self) -> zmq.asyncio.Context:
+        """Sockets that soon try again: the first time, the kernel is not there yet."""
+        self._created_context = True  # so that it is closed
+        context = zmq.asyncio.Context()
+        context.setsockopt(zmq.RECONNECT_IVL, 10)  # milliseconds, in place of 100
+        return context
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel has welcomed us, and is idle after it has answered."""

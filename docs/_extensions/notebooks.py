@@ -5,17 +5,22 @@ MyST-NB does the work; this extension closes what it leaves open:
 - Outputs lose what differs from run to run (memory addresses, random cell ids).
 - A failing cell is reported with its page and line.
 - A build with warnings is forgotten, so that the next one reports them again.
+- The cache stays whole when builds are interrupted, and when pages are put into it side by side.
 """
 
 import functools
+import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
+from jupyter_cache.cache.main import JupyterCacheBase
 from jupyter_cache.executors.utils import ExecutionResult
 from jupyter_client.manager import KernelManager
 from myst_nb.core.execute.base import NotebookClientBase
@@ -31,6 +36,7 @@ from figures import KERNEL_CONFIG, theme_figures
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE_IN_CELL = re.compile(r"(?:Cell In\[\d+\], line |<cell \d+>:)(\d+)")
+_drop_oldest = JupyterCacheBase.truncate_caches
 # Read by every kernel of the build through IPYTHONDIR. Warnings and tracebacks name a cell by its
 # number, not a temporary file; two cells do not share a name, or the source of one would be taken
 # for that of the other.
@@ -139,10 +145,19 @@ def _configure_kernels(app: Sphinx) -> None:
     os.environ["IPYTHONDIR"] = str(folder)
 
 
-def _prime_cache(app: Sphinx) -> None:
-    """Create the cache's tables before the workers fork: they would race to create them."""
-    if app.config.nb_execution_mode == "cache":
-        _ = get_cache(app.env.mystnb_config.execution_cache_path).db
+def _prepare_cache(app: Sphinx) -> None:
+    """Do what must happen before the workers fork: they would race."""
+    if app.config.nb_execution_mode != "cache":
+        return
+    cache = get_cache(app.env.mystnb_config.execution_cache_path)
+    for record in cache.list_cache_records():  # creates the tables
+        file = Path(cache.path, "executed", record.hashkey, "base.ipynb")
+        try:
+            json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):  # an interrupted build left it so; MyST-NB would stop at it
+            shutil.rmtree(file.parent, ignore_errors=True)
+            NbCacheRecord.remove_record(record.pk, cache.db)
+    _drop_oldest(cache)
 
 
 def _forget_if_failed(app: Sphinx, error: Exception | None) -> None:
@@ -164,6 +179,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
         for client in (NotebookClientCache, NotebookClientDirect):
             _finish(client)
             _survive(sys.modules[client.__module__])
-    app.connect("builder-inited", _prime_cache, priority=900)  # after MyST-NB read its settings
+    # Each page that comes into the cache would do it: list the records to keep, and then delete all
+    # others, with what another process has put there in between.
+    JupyterCacheBase.truncate_caches = lambda _: None
+    app.connect("builder-inited", _prepare_cache, priority=900)  # after MyST-NB read its settings
     app.connect("build-finished", _forget_if_failed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -38,7 +38,7 @@ def _add_tags(
     if path is not None:
         file = Path(app.outdir, path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        draw_card(title, description, app.config.project).save(file, optimize=True)
+        draw_card(title, description, app.config.project).save(file)
     base = app.config.html_baseurl
     tags = {
         "og:type": "website" if pagename == app.config.root_doc else "article",

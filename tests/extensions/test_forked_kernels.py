@@ -4,6 +4,7 @@ import asyncio
 from queue import Empty
 
 import pytest
+import zmq
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 
@@ -62,6 +63,16 @@ def test_nothing_is_lost_when_nobody_waits(standard_waits):
 
     assert first_words(Patient) == ["first", "last"]
     assert standard_waits == []
+
+
+def test_a_client_soon_tries_again_to_reach_its_kernel():
+    """The first time the kernel does not listen yet; a tenth of a second is half of its start."""
+    client = PromptClient()
+    context = client.context
+    with context.socket(zmq.DEALER) as channel:
+        assert channel.getsockopt(zmq.RECONNECT_IVL) == 10
+    client.stop_channels()
+    assert context.closed
 
 
 def test_a_kernel_without_a_word_of_welcome_is_waited_for(standard_waits):

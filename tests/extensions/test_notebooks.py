@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from jupyter_cache import get_cache
 
 import notebooks
 from sites import Site, mark
@@ -122,6 +123,29 @@ def test_only_the_edited_page_runs_again(healthy):
     page.write_text(before + "\n" + mark("edited"), encoding="utf-8")
     assert healthy.build().code == 0
     assert healthy.runs() == ["edited", "one", "two", "two"]
+
+
+def test_what_an_interrupted_build_left_half_written_runs_again(make_site):
+    """A result that is cut off or missing costs its page a run, not the build its life."""
+    site = make_site(one="# One\n\n" + mark("one"), two="# Two\n\n" + mark("two"))
+    assert site.build().code == 0
+    cut, missing = (site.folder / "cache" / "executed").glob("*/base.ipynb")
+    cut.write_bytes(cut.read_bytes()[:100])
+    missing.unlink()
+    build = site.build("--fresh-env")
+    assert build.code == 0, build.log
+    assert site.runs() == ["one", "one", "two", "two"]
+
+
+def test_a_page_that_comes_into_the_cache_drops_no_other(make_site):
+    """Only the start of a build does, before pages run side by side; then the oldest go."""
+    site = make_site(one="# One\n\n" + mark("one"), two="# Two\n\n" + mark("two"))
+    cache = get_cache(site.folder / "cache")
+    cache.change_cache_limit(1)
+    assert site.build().code == 0
+    assert len(cache.list_cache_records()) == 2
+    assert site.build("--fresh-env").code == 0
+    assert len(site.runs()) == 3, "one of the two"
 
 
 def test_memory_addresses_do_not_reach_the_page(healthy):
