@@ -174,6 +174,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Put faults into the package, one at a time, and count those that a test notices."""
+    install(session, "mutation")
+    session.run("python", "tests/mutation", *session.posargs)
+
+
+@nox.session(default=False)
 def links(session: nox.Session) -> None:
     """Check that links to other sites still work; needs the internet."""
     install(session, "docs")

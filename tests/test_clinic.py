@@ -24,7 +24,7 @@ PART = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 CLAIM = re.compile(r"\bassert\b|\bassert_close\(|\bexpect_error\(")
-LIVE = re.compile(r"\bexpect_error\(|\bsubprocess\.run\(|\brun_alone\(")
+LIVE = re.compile(r"\bexpect_error\(|\bsubprocess\.run\(|\blogged_with\(")
 
 
 @dataclass

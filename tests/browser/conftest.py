@@ -26,6 +26,14 @@ collect_ignore_glob = [] if SITE.is_dir() else ["test_*.py"]
 
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if SITE.is_dir())
 PHONE, DESK = 360, 1280
+# A page brings at most 100 kB at a first visit: 35 for looks and scripts, 34 for the letters of
+# mathematics, the rest its own. These may bring more, for a reason.
+HEAVY = {
+    "search.html": (230, "the index of the whole site, which no other page loads"),
+    "clinic/index.html": (115, "what it searches while one types: 52 kB of messages and traps"),
+    "learn/digits.html": (110, "17 kB are figures: a training is told in pictures of digits"),
+    "clinic/errors/backward.html": (110, "the messages that are met most stand on one page"),
+}
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -75,6 +83,7 @@ class Visit:
     sideways: int = 0
     unnamed: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    weight: int = 0  # bytes over the wire
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -182,8 +191,7 @@ def visit(
     seen.sideways = max(folded, page.evaluate(SIDEWAYS))
     seen.unnamed = page.evaluate(UNNAMED)
     seen.violations = _axe(page, width)
-    if width == DESK:
-        weights[name] = sum(_compressed(url, served) for url in loaded)
+    seen.weight = weights[name] = sum(_compressed(url, served) for url in loaded)
     page.close()
     return seen
 
@@ -280,4 +288,5 @@ def pytest_terminal_summary(
     if table:
         terminalreporter.section("page weights: first visit, compressed")
         for name, weight in sorted(table.items(), key=lambda item: -item[1]):
-            terminalreporter.write_line(f"{weight / 1000:8.1f} kB  {name}")
+            _, reason = HEAVY.get(name, (0, ""))
+            terminalreporter.write_line(f"{weight / 1000:8.1f} kB  {f'{name}  {reason}'.strip()}")

@@ -1,5 +1,7 @@
 """Every page of the built site, at the width of a phone and of a desk."""
 
+from conftest import HEAVY
+
 
 def test_axe_finds_nothing(visit):
     """No rule of axe is broken, in light and in dark, with everything unfolded."""
@@ -19,6 +21,12 @@ def test_the_console_is_clean(visit):
 def test_nothing_moves_while_the_page_loads(visit):
     """The cumulative layout shift is far below 0.1, the limit of what counts as good."""
     assert visit.shift < 0.02
+
+
+def test_the_page_is_light(visit):
+    """Compressed, with all that a first visit loads; the few that are heavier say why."""
+    limit, _ = HEAVY.get(visit.name, (100, ""))
+    assert visit.weight <= 1000 * limit
 
 
 def test_the_page_does_not_scroll_sideways(visit):

@@ -1,0 +1,80 @@
+"""Put faults into the package, one at a time, and count those that a test notices.
+
+`nox -s mutation` draws a sample of all faults that Cosmic Ray can make, the same one each time, and
+runs for each fault tests that reach its line. The share that makes a test fail is the mutation
+score; what survives is printed, to be read. The result is a file for the page
+docs/about/benchmarks.md.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from mutants import Mutant, find
+from sampling import draw, score
+from workshop import ROOT, Workshop
+
+RESULT = ROOT / "docs" / "_data" / "mutation.json"
+PACKAGE = Path("src", "gradbook")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="nox -s mutation --", description=__doc__)
+    parser.add_argument("modules", nargs="*", help="such as graph.py; all, if none is named")
+    parser.add_argument("--sample", type=int, default=400, help="how many faults")
+    parser.add_argument("--seed", type=int, default=0, help="for another sample")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, tell, and write the result if it is that of the whole package."""
+    options = parse()
+    wanted = [PACKAGE / name for name in options.modules]
+    modules = wanted or sorted(path.relative_to(ROOT) for path in (ROOT / PACKAGE).rglob("*.py"))
+    os.chdir(ROOT)
+    mutants = [mutant for module in modules for mutant in find(module)]
+    sample = draw(mutants, lambda one: one.place, options.sample, options.seed)
+    print(f"{len(mutants)} faults can be made; {len(sample)} are.", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Workshop(Path(folder))
+        print("Which tests reach which lines?", flush=True)
+        shop.trace()
+        survivors: list[Mutant] = []
+        for number, (mutant, killed, diff) in enumerate(shop.try_all(sample), start=1):
+            if not killed:
+                survivors.append(mutant)
+                print(f"\n{number}: survived, {mutant}\n{diff}", flush=True)
+            elif number % 20 == 0:
+                print(f"{number} done", flush=True)
+
+    made = Counter(mutant.module for mutant in sample)
+    survived = Counter(mutant.module for mutant in survivors)
+    for module, count in sorted(made.items()):
+        print(f"{count - survived[module]:4} of {count:4} noticed  {module}")
+    share, low, high = score(len(sample) - len(survivors), len(sample))
+    print(f"mutation score {share:.1%}; with 95 % confidence between {low:.1%} and {high:.1%}")
+    if not options.modules and options.seed == 0:
+        result = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "possible": len(mutants),
+            "made": len(sample),
+            "noticed": len(sample) - len(survivors),
+            "low": round(low, 4),
+            "high": round(high, 4),
+            "modules": {
+                module.removeprefix(f"{PACKAGE.as_posix()}/"): [count - survived[module], count]
+                for module, count in sorted(made.items())
+            },
+        }
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
