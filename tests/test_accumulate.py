@@ -308,6 +308,18 @@ def test_an_overflow_skips_the_step_and_the_schedule() -> None:
     assert math.isfinite(norms[1])
 
 
+def test_a_step_counts_when_the_scale_grows() -> None:
+    """Only a scale that has fallen says that the optimizer was not asked to step."""
+    model = make_model(torch.float32)
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+    accumulator = GradientAccumulator(optimizer, 1, scaler=scaler, scheduler=scheduler)
+    run(accumulator, model, split(*make_data(6, torch.float32), [3, 3]))
+    assert scaler.get_scale() == 32
+    assert accumulator.steps == scheduler.last_epoch == 2
+
+
 def test_a_scaler_that_is_switched_off_changes_nothing() -> None:
     """GradScaler(enabled=False), as code that may run on any device has it."""
     start = make_model()

@@ -70,6 +70,11 @@ def test_a_kink_is_recognised():
     assert kink.index == (0,)
     assert (kink.left, kink.right) == (pytest.approx(-1), pytest.approx(1))
     assert "kink" in str(report)
+    assert [str(entry) for entry in report.entries] == [
+        "input 0[0]: autograd 0, differences 0, error 0.0e+00; a kink: slope -1 on the left, 1 on "
+        "the right",
+        "input 0[1]: autograd 1, differences 1, error 0.0e+00",
+    ]
 
 
 def test_strong_curvature_is_no_kink():

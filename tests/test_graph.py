@@ -307,10 +307,40 @@ def test_the_result_is_frozen_and_json_ready():
     g = graph(out, params={"x": x})
     with pytest.raises(FrozenInstanceError):
         g.released = True
+    with pytest.raises(FrozenInstanceError):
+        g.nodes[0].name = "other"
+    with pytest.raises(FrozenInstanceError):
+        g.edges[0].src = 1
     found = json.loads(json.dumps(g.to_dict()))
     assert found["nodes"][4]["tensor_name"] == "x"
     assert found["edges"][2] == {"src": 2, "dst": 3, "input_nr": 0}
     assert found["saved_nbytes"] == 20
+
+
+def test_a_dict_has_all_that_a_node_knows():
+    """Names, shapes as lists, and for each saved tensor its size, version and state."""
+    x = torch.ones(2, 3, requires_grad=True)
+    found = graph(x.exp() * torch.ones(3), params={"x": x}).to_dict()
+    saved = {"dtype": "float32", "version": 0, "edited": None, "packed": False, "released": False}
+    plain = {"saved": {}, "constants": 0, "tensor_name": None, "is_leaf": False, "line": None}
+    assert found["nodes"] == [
+        plain
+        | {"id": 0, "name": "MulBackward0", "shape": [2, 3], "constants": 1}
+        | {"saved": {"other": {"shape": [3], "nbytes": 12} | saved}},
+        plain
+        | {"id": 1, "name": "ExpBackward0", "shape": [2, 3]}
+        | {"saved": {"result": {"shape": [2, 3], "nbytes": 24} | saved}},
+        plain
+        | {"id": 2, "name": "AccumulateGrad", "shape": [2, 3], "tensor_name": "x", "is_leaf": True},
+    ]
+    assert found["roots"] == [0]
+
+
+def test_an_input_that_was_not_needed_is_passed_over():
+    """A matrix product saves the factor of each input that requires a gradient, in either place."""
+    constant, weight = torch.ones(2, 3), torch.ones(3, 2, requires_grad=True)
+    saved = [graph(out).nodes[0].saved for out in (constant @ weight, weight @ constant)]
+    assert [list(fields) for fields in saved] == [["self"], ["mat2"]]
 
 
 def test_notebooks_get_a_drawing_and_terminals_a_text():

@@ -106,6 +106,7 @@ def test_numbers_stand_for_the_names():
     """Negative numbers get parentheses."""
     tree = rules.expression("MulBackward0", 0, {})
     assert rules.to_text(tree, {"g": 2.0, "other": -3.0}) == "2 · (-3)"
+    assert rules.to_text(tree, {"g": 2.0, "other": 0.0}) == "2 · 0"
 
 
 def test_unknown_nodes_have_no_rule():

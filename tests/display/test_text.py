@@ -192,6 +192,28 @@ def test_mermaid_of_the_seed_program():
     )
 
 
+def test_a_box_names_the_first_saved_tensors_and_counts_the_others():
+    """Three are enough to recognise an operation; a box with all of them would be long."""
+
+    class Keep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *tensors):
+            ctx.save_for_backward(*tensors)
+            return tensors[0].clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            raise NotImplementedError
+
+    def box(count: int) -> str:
+        g = graph(Keep.apply(*(torch.ones(2, requires_grad=True) for _ in range(count))))
+        return g.to_dot()
+
+    assert "more" not in box(3)
+    assert "tensors[2] (2,), and 1 more" in box(4)
+    assert "tensors[2] (2,), and 4 more" in box(7)
+
+
 def test_dot_of_the_seed_program():
     """Inputs come first, and y * y is two arrows."""
     assert seed().to_dot() == (

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cosmic_ray.commands.init import init
-from cosmic_ray.work_db import WorkDB
-from cosmic_ray.work_item import MutationSpec
+if TYPE_CHECKING:
+    from cosmic_ray.work_item import MutationSpec
 
 
 @dataclass(frozen=True)
 class Mutant:
     """A fault in one place of a module."""
 
-    spec: MutationSpec
+    spec: "MutationSpec"
 
     @property
     def module(self) -> str:
@@ -36,6 +36,9 @@ class Mutant:
 
 def find(module: Path) -> list[Mutant]:
     """All faults that Cosmic Ray can make in a module, always in the same order."""
+    from cosmic_ray.commands.init import init
+    from cosmic_ray.work_db import WorkDB
+
     database = WorkDB(":memory:", WorkDB.Mode.create)
     init([module], database, {})
     mutants = [Mutant(item.mutations[0]) for item in database.work_items]

@@ -1,6 +1,8 @@
 """Which tests reach a line, and how long they take."""
 
+import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +27,17 @@ class Reach:
     def tests_of(self, module: str, line: int) -> list[str]:
         """Tests that reach the line; for one that runs on import, tests that reach the module.
 
-        Of many, every so manieth: neighbours often test the same.
+        Of many, each test function gives one, then each that has more gives another, and so on:
+        what differs in its parameters alone often tests the same.
         """
         lines = self.modules.get(module, {})
         everything = (test for tests in lines.values() for test in tests)
-        tests = lines.get(line) or list(dict.fromkeys(everything))
-        step = max(1, -(-len(tests) // MOST))
-        return tests[::step]
+        functions: dict[str, list[str]] = {}
+        for test in lines.get(line) or dict.fromkeys(everything):
+            functions.setdefault(test.partition("[")[0], []).append(test)
+        turns = itertools.zip_longest(*map(_spread, functions.values()))
+        chosen = (test for turn in turns for test in turn if test is not None)
+        return list(itertools.islice(chosen, MOST))
 
     @classmethod
     def read(cls, coverage: Path, clock: Path, root: Path) -> "Reach":
@@ -43,6 +49,12 @@ class Reach:
             for file in sorted(data.measured_files())
         }
         return cls(modules, json.loads(clock.read_text("utf-8")))
+
+
+def _spread(tests: list[str]) -> list[str]:
+    """The tests in another order: the first ones are far from each other."""
+    step = max(1, math.isqrt(len(tests)))
+    return [test for start in range(step) for test in tests[start::step]]
 
 
 def _lines(data: CoverageData, file: str) -> Iterator[tuple[int, list[str]]]:

@@ -45,17 +45,22 @@ def test_a_score_has_the_interval_of_wilson():
 
 
 def test_a_fault_meets_the_tests_of_its_line():
-    """On a line that runs on import it meets those of the module; of many, some from everywhere."""
+    """On a line that runs on import it meets those of the module."""
     reach = Reach({"one.py": {1: [], 2: ["a", "b"], 3: ["b", "c"]}})
     assert reach.tests_of("one.py", 2) == ["a", "b"]
     assert reach.tests_of("one.py", 1) == reach.tests_of("one.py", 99) == ["a", "b", "c"]
     assert reach.tests_of("other.py", 1) == []
 
-    many = [str(number) for number in range(2 * MOST + 1)]
-    chosen = Reach({"one.py": {1: many}}).tests_of("one.py", 1)
-    assert MOST / 2 < len(chosen) <= MOST
-    assert chosen[0] == many[0]
-    assert int(chosen[-1]) > 2 * MOST - 4
+
+def test_of_many_tests_each_function_sends_one_first():
+    """One with hundreds of parameters leaves room for the others, and is asked far apart."""
+    many = [f"t.py::many[{number:03}]" for number in range(2 * MOST)]
+    chosen = Reach({"one.py": {1: [*many, "t.py::few[0]", "t.py::few[1]", "t.py::one"]}})
+    tests = chosen.tests_of("one.py", 1)
+    assert len(tests) == MOST == len(set(tests))
+    assert tests[:3] == ["t.py::many[000]", "t.py::few[0]", "t.py::one"]
+    assert tests[4] == "t.py::few[1]"
+    assert {many.index(test) // 30 for test in tests if "many" in test} == set(range(10))
 
 
 def test_lines_are_read_from_contexts(tmp_path):
@@ -78,7 +83,10 @@ def test_the_clock_has_every_test_with_all_its_phases(tmp_path):
         "def test_waits(slow):\n    pass\n\ndef test_other():\n    pass\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "clock", "--numprocesses", "2", "-c", os.devnull],
+        [
+            *(sys.executable, "-m", "pytest", "-p", "clock", "-p", "no:cacheprovider"),
+            *("--numprocesses", "2", "-c", os.devnull, "--rootdir", str(tmp_path)),
+        ],
         cwd=tmp_path,
         env={
             **os.environ,

@@ -11,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from attrs import evolve
-from cosmic_ray.mutating import mutate_and_test
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome
 from mutants import Mutant
 from reach import Reach
 
@@ -82,6 +79,10 @@ class Workshop:
         Raises:
             RuntimeError: the fault could not be made.
         """
+        from attrs import evolve
+        from cosmic_ray.mutating import mutate_and_test
+        from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+
         tests = self.reach.tests_of(mutant.module, mutant.line)
         with self.copy() as copy:
             chosen = copy / "tests.txt"
