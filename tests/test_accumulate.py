@@ -510,6 +510,8 @@ def test_a_step_that_was_refused_has_to_be_discarded() -> None:
     accumulator.discard()
     backward_once(accumulator, w.sum())
     assert accumulator.steps == 1
+    with pytest.raises(FloatingPointError, match="gradient of step 2 "):
+        backward_once(accumulator, w.sqrt().sum())
 
 
 def test_without_a_model_the_parameter_is_named_by_its_place() -> None:
