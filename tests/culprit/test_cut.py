@@ -123,6 +123,20 @@ def test_autograd_backward_and_grad():
     assert found(grad).subject == "SCALE"
 
 
+def test_backward_is_given_the_gradient_of_its_result():
+    """The loss is what stands before the dot, not the tensor in the parentheses."""
+
+    def program():
+        scale = torch.ones(3, requires_grad=True)
+        loss = (scale * 2).detach()
+        weights = torch.ones(3)
+        loss.backward(weights)
+
+    explanation = found(program)
+    assert explanation.subject == "loss"
+    assert told(explanation, "No gradient passes through `detach()`.")
+
+
 def test_what_a_function_reads_from_outside():
     """A global name and a closure count as inputs of a call; local names do not."""
     offset = torch.ones(3, requires_grad=True)

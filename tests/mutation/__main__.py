@@ -3,7 +3,8 @@
 `nox -s mutation` draws a sample of all faults that Cosmic Ray can make, the same one each time, and
 runs for each fault tests that reach its line. The share that makes a test fail is the mutation
 score; what survives is printed, to be read. The result is a file for the page
-docs/about/benchmarks.md.
+docs/about/benchmarks.md. Tests that were written for the survivors of a sample make its score too
+high: then another seed is due.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s mutation --", description=__doc__)
     parser.add_argument("modules", nargs="*", help="such as graph.py; all, if none is named")
     parser.add_argument("--sample", type=int, default=400, help="how many faults")
-    parser.add_argument("--seed", type=int, default=0, help="for another sample")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
     return parser.parse_args()
 
 
@@ -60,9 +61,10 @@ def main() -> None:
         print(f"{count - survived[module]:4} of {count:4} noticed  {module}")
     share, low, high = score(len(sample) - len(survivors), len(sample))
     print(f"mutation score {share:.1%}; with 95 % confidence between {low:.1%} and {high:.1%}")
-    if not options.modules and options.seed == 0:
+    if not options.modules:
         result = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "seed": options.seed,
             "possible": len(mutants),
             "made": len(sample),
             "noticed": len(sample) - len(survivors),
