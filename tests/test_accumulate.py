@@ -320,6 +320,18 @@ def test_a_step_counts_when_the_scale_grows() -> None:
     assert accumulator.steps == scheduler.last_epoch == 2
 
 
+def test_nothing_is_left_to_discard_after_a_scaled_step() -> None:
+    """The scaler is done with the window; asked to end it again, it would raise."""
+    model = make_model(torch.float32)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    accumulator = GradientAccumulator(sgd(model), 1, scaler=scaler)
+    loader = split(*make_data(6, torch.float32), [3, 3])
+    run(accumulator, model, loader)
+    accumulator.discard()
+    run(accumulator, model, loader)
+    assert accumulator.steps == 4
+
+
 def test_a_scaler_that_is_switched_off_changes_nothing() -> None:
     """GradScaler(enabled=False), as code that may run on any device has it."""
     start = make_model()
