@@ -321,15 +321,18 @@ def test_a_step_counts_when_the_scale_grows() -> None:
 
 
 def test_nothing_is_left_to_discard_after_a_scaled_step() -> None:
-    """The scaler is done with the window; asked to end it again, it would raise."""
+    """A window that is complete stays stepped: the scale and what follows are as without it."""
     model = make_model(torch.float32)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     accumulator = GradientAccumulator(sgd(model), 1, scaler=scaler)
     loader = split(*make_data(6, torch.float32), [3, 3])
     run(accumulator, model, loader)
+    stepped = copy.deepcopy(model.state_dict())
     accumulator.discard()
+    assert all(torch.equal(stepped[k], v) for k, v in model.state_dict().items())
     run(accumulator, model, loader)
     assert accumulator.steps == 4
+    assert scaler.get_scale() == 8
 
 
 def test_a_scaler_that_is_switched_off_changes_nothing() -> None:
