@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,18 @@ def environment(**more: str) -> dict[str, str]:
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Start two processes as the manual of torch says."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--standalone", "--nproc-per-node", "2", *map(str, arguments)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-        env=environment(),
-    )
+    with tempfile.TemporaryDirectory() as logs:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--log-dir", logs),
+                *("--standalone", "--nproc-per-node", "2", *map(str, arguments)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+            env=environment(),
+        )
 
 
 @pytest.fixture(scope="module")
