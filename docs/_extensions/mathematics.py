@@ -1,8 +1,10 @@
 """Write mathematics as MathML when the site is built.
 
-Browsers draw it and screen readers read it without a script; Temml (``temml/``, version 0.13.5),
-run by QuickJS, turns TeX into it. What TeX cannot parse is a
-warning at its page and line.
+Browsers draw it and screen readers read it without a script; Temml, run by QuickJS, turns TeX into
+it. What TeX cannot parse is a warning at its page and line.
+
+``temml/temml.min.js`` is the file of Temml 0.13.5 on npm, unchanged: a newer one takes its place
+whole.
 """
 
 from functools import cache

@@ -203,7 +203,7 @@ def test_a_box_names_the_first_saved_tensors_and_counts_the_others():
 
         @staticmethod
         def backward(ctx, grad):
-            raise NotImplementedError
+            return grad, *(None for _ in ctx.needs_input_grad[1:])
 
     def box(count: int) -> str:
         g = graph(Keep.apply(*(torch.ones(2, requires_grad=True) for _ in range(count))))
