@@ -1,8 +1,12 @@
 """Tests of the exercises of the page *The training loop*."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from torch import nn
 
+from gradbook import evaluate
 from gradbook.check import WrongAnswer, training_loop
 
 
@@ -56,23 +60,49 @@ def test_a_wrong_mean_is_recognised(answer, message):
         training_loop.epoch_loss(answer)
 
 
-def look(model, loader, *, grad=False, evaluate=True, back=True, mean=False):
+def look(model, loader, *, grad=False, evaluate=True, back="parts", mean=False):
     """A look at the held-out points, with mistakes to choose from."""
     was = model.training
+    modes = [(part, part.training) for part in model.modules()]
     if evaluate:
         model.eval()
     with torch.set_grad_enabled(grad):
         losses = [((model(x) - y) ** 2) for x, y in loader]
-    if back:
+    if back == "whole":
         model.train(was)
+    if back == "parts":
+        for part, training in modes:
+            part.training = training
     if mean:
         return torch.stack([one.mean() for one in losses]).mean()
     return torch.cat(losses).mean()
 
 
-def test_a_fair_look_is_accepted(capsys):
-    """Eval mode, no graph, the mean over all points, and the mode put back."""
-    training_loop.fair_look(look)
+def by_evaluate(model, loader):
+    """Let the package do it."""
+    return evaluate(model, loader, nn.MSELoss())["loss"]
+
+
+def by_size_of_dataset(model, loader):
+    """Know the number of points from the loader, which is a DataLoader."""
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    with torch.no_grad():
+        total = sum(((model(x) - y) ** 2).sum().item() for x, y in loader)
+    for part in model.modules():
+        part.train(modes[part])  # the children come after their parent
+    return total / len(loader.dataset)
+
+
+def on_a_copy(model, loader):
+    """Leave the model itself alone."""
+    return look(deepcopy(model), loader, back="no")
+
+
+@pytest.mark.parametrize("answer", [look, by_evaluate, by_size_of_dataset, on_a_copy])
+def test_a_fair_look_is_accepted(answer, capsys):
+    """Eval mode, no graph, the mean over all points, and each part in its mode again."""
+    training_loop.fair_look(answer)
     assert capsys.readouterr().out.startswith("Right.")
 
 
@@ -81,14 +111,22 @@ def test_a_fair_look_is_accepted(capsys):
     [
         ({"evaluate": False}, r"model\.eval\(\)"),
         ({"grad": True}, "graph was recorded"),
-        ({"back": False}, "in eval mode afterwards"),
+        ({"back": "no"}, "The model is in eval mode afterwards"),
+        ({"back": "whole"}, r"model\[0\] is in train mode afterwards; before it was in eval mode"),
         ({"mean": True}, "batches' means"),
     ],
 )
 def test_an_unfair_look_is_told_why(mistake, message):
-    """Each mistake has its message."""
+    """Each mistake has its message; a frozen part must not be woken up."""
     with pytest.raises(WrongAnswer, match=message):
         training_loop.fair_look(lambda model, loader: look(model, loader, **mistake))
+
+
+def test_a_fair_look_draws_no_random_number():
+    """A DataLoader draws a number when it begins; that of the check has its own generator."""
+    state = torch.get_rng_state()
+    training_loop.fair_look(look)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_no_look_is_told(capsys):

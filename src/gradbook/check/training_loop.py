@@ -1,9 +1,11 @@
 """Exercises of the page *The training loop*."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from gradbook.check.answers import (
     Numbers,
@@ -74,26 +76,24 @@ def epoch_loss(answer: Numbers) -> None:
 
 
 class _Spy(nn.Module):
-    """A model with dropout that notes how it is used."""
+    """A layer as dropout is: other numbers while training. It reports how it is used."""
 
-    def __init__(self) -> None:
+    def __init__(self, factor: float, report: Callable[[bool, bool], None]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor([[2.0]], dtype=torch.float64))
-        self.called = self.recorded = self.trained = False
+        self.weight = nn.Parameter(torch.tensor([[factor]], dtype=torch.float64))
+        self._report = report  # a function, so that a deep copy reports to the same place
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.called = True
-        self.recorded |= torch.is_grad_enabled()
-        self.trained |= self.training
-        # As dropout does, but always the same: an exercise must not draw random numbers.
+    def forward(self, x: Tensor) -> Tensor:
+        self._report(self.training, torch.is_grad_enabled())
+        # Not at random as dropout: an exercise must not draw random numbers.
         return x @ self.weight * (2.0 if self.training else 1.0)
 
 
 def fair_look(answer: object) -> None:
-    """Check ``validation_loss(model, loader)``: mean squared error, no graph, mode as before.
+    """Check ``validation_loss(model, loader)``: mean squared error, no graph, modes as before.
 
     Raises:
-        WrongAnswer: the number is wrong, a graph was recorded, or a mode is not as before.
+        WrongAnswer: the number is wrong, a graph was recorded, or something is not as before.
         TypeError: `answer` is not a function.
 
     >>> fair_look(lambda model, loader: 0.0)
@@ -105,33 +105,51 @@ def fair_look(answer: object) -> None:
         return
     x = torch.linspace(-1, 1, 10, dtype=torch.float64).reshape(10, 1)
     y = x**2 + x
-    loader = list(zip(torch.split(x, 4), torch.split(y, 4), strict=True))
-    expected = ((2 * x - y) ** 2).mean()
-    for training in (True, False):
-        model = _Spy().train(training)
-        found: Any = function(model, loader)
-        if not model.called:
-            raise WrongAnswer("The model was not called.")
-        if model.trained:
-            raise WrongAnswer("Dropout was on: call model.eval() before you look.")
-        if model.recorded:
-            raise WrongAnswer("A graph was recorded: use torch.no_grad().")
-        if model.training != training:
+    # A generator of its own, since a DataLoader draws a number whenever it begins.
+    loader = DataLoader(TensorDataset(x, y), batch_size=4, generator=torch.Generator())
+    squares = (6 * x - y) ** 2
+    found: Any = None
+    # The whole model and its two parts: all learn, the first one is frozen, nothing learns.
+    for modes in ((True, True, True), (True, False, True), (False, False, False)):
+        found = _look(function, loader, modes)
+    judge_numbers(
+        found,
+        squares.mean(),
+        right="Every point counts once, no graph is recorded, and each part is in its mode.",
+        mistakes={
+            "That is the mean of the batches' means: the last batch has fewer points, so its "
+            "points count too much.": torch.stack(
+                [part.mean() for part in torch.split(squares, 4)]
+            ).mean(),
+            "That is the sum: divide by the number of points.": squares.sum(),
+        },
+        tolerance=1e-6,
+    )
+
+
+def _look(function: Callable[..., Any], loader: DataLoader[Any], modes: tuple[bool, ...]) -> Any:
+    """What `function` returns for a model in these modes, if it looks fairly."""
+    seen: set[tuple[bool, bool]] = set()
+    model = nn.Sequential(*(_Spy(factor, lambda *use: seen.add(use)) for factor in (2.0, 3.0)))
+    parts = [model, *model]
+    for part, mode in zip(parts, modes, strict=True):
+        part.training = mode
+    found = function(model, loader)
+    if not seen:
+        raise WrongAnswer("The model was not called.")
+    if any(training for training, _ in seen):
+        raise WrongAnswer("Dropout was on: call model.eval() before you look.")
+    if any(recorded for _, recorded in seen):
+        raise WrongAnswer("A graph was recorded: use torch.no_grad().")
+    names = ("The model", "model[0]", "model[1]")
+    for name, part, mode in zip(names, parts, modes, strict=True):
+        if part.training != mode:
             raise WrongAnswer(
-                f"The model is in {'train' if model.training else 'eval'} mode afterwards; before "
-                f"it was in {'train' if training else 'eval'} mode."
+                f"{name} is in {_mode(part.training)} mode afterwards; before it was in "
+                f"{_mode(mode)} mode. Note the mode of each part, model.modules(), and set it back."
             )
-        means = torch.stack([((2 * a - b) ** 2).mean() for a, b in loader])
-        if training:
-            continue
-        judge_numbers(
-            found,
-            expected,
-            right="Every point counts once, no graph is recorded, and the mode is as before.",
-            mistakes={
-                "That is the mean of the batches' means: the last batch has fewer points, so its "
-                "points count too much.": means.mean(),
-                "That is the sum: divide by the number of points.": expected * len(x),
-            },
-            tolerance=1e-6,
-        )
+    return found
+
+
+def _mode(training: bool) -> str:
+    return "train" if training else "eval"
