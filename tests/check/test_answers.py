@@ -1,5 +1,7 @@
 """Tests of how answers to exercises are read and judged."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradbook.check import WrongAnswer
-from gradbook.check.answers import answer_function, judge_numbers, judge_word, unanswered
+from gradbook.check.answers import (
+    answer_function,
+    judge_flags,
+    judge_numbers,
+    judge_word,
+    read_letters,
+    unanswered,
+)
 
 
 def judge(answer, expected=(1.0, -2.0, 3.0), **keywords):
@@ -47,13 +56,15 @@ def test_one_number_is_accepted_in_each_form(answer, capsys):
     ("answer", "message"),
     [
         ([-1, 2, -3], "wrong sign"),
-        ([2, -4, 6], "2 times too large"),
-        ([0.5, -1, 1.5], "2 times too small"),
+        ([2, -4, 6], "All your numbers are wrong by one common factor"),
+        ([0.5, -1, 1.5], "All your numbers are wrong by one common factor"),
         ([1, -2], "has 2 numbers, the right one has 3"),
         (7.0, "has 1 number, the right one has 3"),
         ([1, -2, float("nan")], "contains nan"),
         ([1, -2, 4], r"1 of 3 numbers are wrong; the first is number 2 .*too large"),
         ([0, -3, 3], r"2 of 3 numbers are wrong; the first is number 0 .*too small"),
+        ([1, -3, 3], r"the first is number 1 .*too far below 0"),
+        ([1, -1, 3], r"the first is number 1 .*not far enough below 0"),
     ],
 )
 def test_a_wrong_answer_is_told_what_is_wrong(answer, message):
@@ -67,6 +78,64 @@ def test_a_wrong_number_is_told_its_side(answer, message):
     """One number is too large or too small."""
     with pytest.raises(WrongAnswer, match=message):
         judge_numbers(answer, torch.tensor(0.0), right="")
+
+
+@given(
+    st.floats(-1e3, 1e3),
+    st.floats(-1e3, 1e3),
+    st.floats(0.01, 0.9) | st.floats(1.1, 100),
+    st.floats(0.01, 0.9) | st.floats(1.1, 100),
+)
+def test_no_wrong_guess_and_a_division_give_the_number_away(guess, other, factor, second):
+    """A message for one number depends on its side and sign alone: 3.571 is in none."""
+
+    def message(answer, expected):
+        try:
+            judge_numbers(answer, expected, right="", tolerance=1e-9)
+        except WrongAnswer as wrong:
+            return str(wrong)
+        return "Right"
+
+    messages = {message(guess, guess * factor), message(other, other * second)}
+    assert not any(re.search(r"\d", one.replace("0", "")) for one in messages)
+    assert messages <= {
+        "Right",
+        "Your answer is too large.",
+        "Your answer is too small.",
+        "Your answer is too far below 0.",
+        "Your answer is not far enough below 0.",
+    }
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 3.571])
+def test_a_common_factor_is_mentioned_but_not_its_size(factor):
+    """One wrong guess of several numbers must not give all of them away."""
+    with pytest.raises(WrongAnswer) as caught:
+        judge([factor, -2 * factor, 3 * factor])
+    assert str(caught.value) == "All your numbers are wrong by one common factor."
+
+
+@pytest.mark.parametrize("answer", [104, 104.0, torch.tensor(104), np.int64(104)])
+def test_a_count_is_right_as_an_integer(answer, capsys):
+    """Of any type."""
+    judge_numbers(answer, 104, right="", counts=True)
+    assert capsys.readouterr().out == "Right.\n"
+
+
+def test_a_known_mistake_in_counting_need_not_be_an_integer():
+    """Rows divided by the size of a window, say: the mistake is named first."""
+    with pytest.raises(WrongAnswer, match="part of a step"):
+        judge_numbers(7.8125, 8, right="", counts=True, mistakes={"part of a step": 7.8125})
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(104.1, "whole number"), (104.0004, "whole number"), (105, "too large"), (103, "too small")],
+)
+def test_a_count_that_is_close_is_wrong(answer, message):
+    """5.004 nodes are not 5."""
+    with pytest.raises(WrongAnswer, match=message):
+        judge_numbers(answer, 104, right="", counts=True)
 
 
 def test_a_known_mistake_has_its_own_message():
@@ -106,10 +175,11 @@ def test_no_answer_yet_is_no_error(capsys):
     """The exercise as it stands on the page runs."""
     judge(...)
     judge_word(..., "a", right="", options=("a", "b"))
+    judge_flags(..., {"a": True}, right="", reasons={})
     assert answer_function(..., "(x)") is None
     assert unanswered(...)
     assert not unanswered(None)
-    assert capsys.readouterr().out.count("No answer yet") == 4
+    assert capsys.readouterr().out.count("No answer yet") == 5
 
 
 @given(
@@ -159,12 +229,68 @@ def test_a_wrong_word_is_told_why(answer, message):
         word(answer)
 
 
-def test_yes_and_no_may_be_booleans(capsys):
-    """True is yes."""
-    judge_word(True, "yes", right="", options=("yes", "no"))
-    assert capsys.readouterr().out == "Right.\n"
+YES = ["yes", "YES ", "'yes'", True, "True", "true", 1, 1.0, np.True_, torch.tensor(True)]
+NO = ["no", " No", False, "False", "false", 0, 0.0, np.False_, torch.tensor(0)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "word", "flag"),
+    [(yes, "yes", True) for yes in YES] + [(no, "no", False) for no in NO],
+)
+def test_yes_and_true_are_taken_alike(answer, word, flag, capsys):
+    """Alone where a word is asked for, and in a list where several flags are."""
+    judge_word(answer, word, right="", options=("yes", "no"))
+    judge_flags([answer, answer], {"a": flag, "b": flag}, right="", reasons={})
+    assert capsys.readouterr().out == "Right.\nRight.\n"
     with pytest.raises(WrongAnswer):
-        judge_word(False, "yes", right="", options=("yes", "no"))
+        judge_word(answer, "no" if flag else "yes", right="", options=("yes", "no"))
+
+
+def test_a_wrong_flag_is_named_with_its_reason():
+    """One wrong flag has its reason; of several the first has, and they are counted."""
+    reasons = {"a": "it was asked", "b": "it is a constant", "c": "it is a sum"}
+
+    def flags(*answer):
+        judge_flags(answer, {"a": True, "b": False, "c": True}, right="", reasons=reasons)
+
+    with pytest.raises(WrongAnswer, match=r"^b is wrong: it is a constant\.$"):
+        flags(True, True, True)
+    with pytest.raises(WrongAnswer, match=r"^2 are wrong; the first is b: it is a constant\.$"):
+        flags(True, True, False)
+    with pytest.raises(WrongAnswer, match="has 1 entry; 3 are asked for: a to c"):
+        flags(True)
+    for bad in ((None, True, True), ("maybe", True, True), (2, True, True)):
+        with pytest.raises(TypeError, match="expected a list of True and False"):
+            flags(*bad)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["AC", "ca", "A, C", "A and C", "a AND c", "A & C", "A, and C.", ["A", "C"], {"a", "C"}, "AAC"],
+)
+def test_letters_are_read_in_each_form(answer):
+    """Case, order, "and", commas and the container do not matter."""
+    assert read_letters(answer, "ABCD") == {"A", "C"}
+
+
+@pytest.mark.parametrize("answer", ["", "none", [], " "])
+def test_no_letter_is_an_answer(answer):
+    """None of them is a possible answer."""
+    assert read_letters(answer, "ABCD") == set()
+
+
+def test_letters_are_returned_as_the_exercise_writes_them():
+    """A small letter for small options."""
+    assert read_letters("A and D", ["a", "b", "d"]) == {"a", "d"}
+    with pytest.raises(WrongAnswer, match="'C' is not one of a, b, d"):
+        read_letters("a c", ["a", "b", "d"])
+
+
+@pytest.mark.parametrize("answer", [3, None, [1, 2], True, torch.ones(2)])
+def test_letters_must_be_letters(answer):
+    """A number or a tensor is none."""
+    with pytest.raises(TypeError, match="expected letters"):
+        read_letters(answer, "AB")
 
 
 def test_a_word_must_be_a_string():

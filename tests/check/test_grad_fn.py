@@ -76,7 +76,8 @@ def test_a_count_that_is_no_number_is_a_type_error(check, wrong):
         (4, "The leaf x has a node too"),
         (6, "A constant has no node"),
         (9, "visits along all paths"),
-        (50, "10 times too large"),
+        (50, "too large"),
+        (5.004, "whole number"),
     ],
 )
 def test_a_wrong_number_of_nodes_is_explained(count, message):
@@ -92,7 +93,8 @@ def test_a_wrong_number_of_nodes_is_explained(count, message):
         (100, "one of them"),
         (2, "count their elements"),
         (400, "Not every node saves"),
-        (2000, "10 times too large"),
+        (2000, "too large"),
+        (200.1, "whole number"),
     ],
 )
 def test_a_wrong_number_of_saved_elements_is_explained(count, message):

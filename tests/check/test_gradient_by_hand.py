@@ -36,7 +36,7 @@ def test_two_points_takes_every_form_of_the_number(answer, capsys):
         ([-4, -24], "take their mean"),
         (10, "the loss itself"),
         (14, "wrong sign"),
-        (-20, "1.429 times too large"),
+        (-20, "too far below 0"),
     ],
 )
 def test_two_points_says_what_is_wrong(answer, message):

@@ -24,7 +24,7 @@ def test_version_is_accepted_in_each_form(answer, capsys):
         (6, "y is a new tensor with its own counter"),
         (3, "One is missing"),
         (2, "count too"),
-        (9, "times too large"),
+        (9, "too large"),
     ],
 )
 def test_wrong_version_is_told_which_edit_it_missed(answer, message):

@@ -23,7 +23,7 @@ def test_one_step_is_accepted_in_each_form(answer, capsys):
         (-10, "That is the gradient"),
         (2, "the loss is their mean"),
         (0.5, "factor 2"),
-        (3, "3 times too large"),
+        (3, "too large"),
     ],
 )
 def test_wrong_step_is_told_why(answer, message):

@@ -87,7 +87,7 @@ def test_several_wrong_flags_are_counted():
 @pytest.mark.parametrize("check", [requires_grad.asking, requires_grad.leaves])
 def test_a_flag_for_each_tensor_is_needed(check):
     """A list of another length is wrong, whatever is in it."""
-    with pytest.raises(WrongAnswer, match="has 5 entries, the tensors are 6"):
+    with pytest.raises(WrongAnswer, match="has 5 entries; 6 are asked for: a to f"):
         check([True] * 5)
 
 

@@ -1,6 +1,10 @@
-"""Read an answer in any form that a learner would write, and judge it."""
+"""Read an answer in any form that a learner would write, and judge it.
 
-from collections.abc import Callable, Mapping
+What a learner's function leaves behind it is judged in `traces`.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import EllipsisType
 from typing import Any, Protocol
 
@@ -45,6 +49,7 @@ def judge_numbers(
     right: str,
     mistakes: Mapping[str, Tensor | float] | None = None,
     tolerance: float = 1e-3,
+    counts: bool = False,
 ) -> None:
     """Print `right` if `answer` holds the `expected` numbers, else raise what is wrong.
 
@@ -54,28 +59,35 @@ def judge_numbers(
         right: why it is right, in one or two sentences.
         mistakes: what to say to an answer that is wrong in a known way: ``{message: value}``.
         tolerance: relative; an answer may be rounded to about four digits.
+        counts: the numbers are counts: only the integers themselves are right.
 
     Raises:
-        WrongAnswer: the numbers differ; the message says how, without giving them away.
+        WrongAnswer: the numbers differ; the message says how, without giving them away: no
+            number in it is computed from `expected`.
         TypeError: `answer` does not hold numbers.
 
     >>> judge_numbers([1, 2.0], torch.tensor([1.0, 2.0]), right="Both agree.")
     Right. Both agree.
     >>> judge_numbers(4, 2.0, right="")
     Traceback (most recent call last):
-    gradbook.check.answers.WrongAnswer: Your answer is 2 times too large.
+    gradbook.check.answers.WrongAnswer: Your answer is too large.
+    >>> judge_numbers(2.001, 2, right="", counts=True)
+    Traceback (most recent call last):
+    gradbook.check.answers.WrongAnswer: A count is a whole number.
     """
     if unanswered(answer):
         return
     given = _numbers(answer)
     wanted = torch.as_tensor(expected).detach().to(torch.float64)
-    if _same(given, wanted, tolerance):
+    if _same(given, wanted, 0.0 if counts else tolerance):
         print(f"Right. {right}".rstrip())
         return
     for message, value in (mistakes or {}).items():
         if _same(given, torch.as_tensor(value).detach().to(torch.float64), tolerance):
             raise WrongAnswer(message)
-    raise WrongAnswer(_difference(given, wanted, tolerance))
+    if counts and not torch.equal(given, given.round()):
+        raise WrongAnswer("A count is a whole number.")
+    raise WrongAnswer(_difference(given, wanted, 0.0 if counts else tolerance))
 
 
 def judge_word(
@@ -88,7 +100,8 @@ def judge_word(
 ) -> None:
     """Print `right` if `answer` is the `expected` word, else raise what is wrong.
 
-    Case, blanks and quotes do not matter.
+    Case, blanks and quotes do not matter. Where the options are yes and no, True and False, in
+    words or as such, are taken alike.
 
     Args:
         answer: a string.
@@ -106,8 +119,8 @@ def judge_word(
     """
     if unanswered(answer):
         return
-    if isinstance(answer, bool) and set(options) == {"yes", "no"}:
-        answer = "yes" if answer else "no"
+    if set(options) == {"yes", "no"} and (flag := _flag(answer)) is not None:
+        answer = "yes" if flag else "no"
     if not isinstance(answer, str):
         raise TypeError(
             f"expected one of {', '.join(map(repr, options))}, got {type(answer).__name__}"
@@ -122,6 +135,83 @@ def judge_word(
         if word == option.casefold():
             raise WrongAnswer(message)
     raise WrongAnswer(f"{answer!r} is not it. Run the code and look at what it prints.")
+
+
+def judge_flags(
+    answer: object,
+    expected: Mapping[str, bool],
+    *,
+    right: str,
+    reasons: Mapping[str, str],
+) -> None:
+    """Print `right` if `answer` holds the `expected` flags, else raise which one is wrong.
+
+    Args:
+        answer: a list, tuple, tensor or array of True and False, yes and no, or 1 and 0.
+        expected: the right flag of each thing, by its name, in the order of the exercise.
+        right: why it is right.
+        reasons: what to say to a wrong flag: ``{name: reason}``, without a full stop.
+
+    Raises:
+        WrongAnswer: a flag is wrong, or the number of flags.
+        TypeError: `answer` does not hold flags.
+
+    >>> judge_flags(["yes", False], {"a": True, "b": False}, right="", reasons={})
+    Right.
+    >>> judge_flags([1, 1], {"a": True, "b": False}, right="", reasons={"b": "it is a constant"})
+    Traceback (most recent call last):
+    gradbook.check.answers.WrongAnswer: b is wrong: it is a constant.
+    """
+    if unanswered(answer):
+        return
+    given = _flags(answer)
+    names = list(expected)
+    if len(given) != len(names):
+        raise WrongAnswer(
+            f"Your answer has {_plural(len(given), 'entry', 'entries')}; "
+            f"{len(names)} are asked for: {names[0]} to {names[-1]}."
+        )
+    wrong = [name for name, flag in zip(names, given, strict=True) if flag != expected[name]]
+    if not wrong:
+        print(f"Right. {right}".rstrip())
+        return
+    first = wrong[0]
+    if len(wrong) == 1:
+        raise WrongAnswer(f"{first} is wrong: {reasons[first]}.")
+    raise WrongAnswer(f"{len(wrong)} are wrong; the first is {first}: {reasons[first]}.")
+
+
+def read_letters(answer: object, options: Iterable[str]) -> set[str]:
+    """The letters that `answer` names, in any form, each as it stands in `options`.
+
+    Args:
+        answer: a string or a collection of strings: ``"AC"``, ``"a, c"``, ``"A and C"``,
+            ``["A", "C"]``. ``""`` and ``"none"`` name no letter.
+        options: the letters of the exercise.
+
+    Raises:
+        WrongAnswer: a letter is not among the options.
+        TypeError: `answer` is of another type.
+
+    >>> sorted(read_letters("a and C", "ABC"))
+    ['A', 'C']
+    """
+    if isinstance(answer, str):
+        given = [answer]
+    elif isinstance(answer, Collection) and all(isinstance(one, str) for one in answer):
+        given = list(answer)
+    else:
+        raise TypeError(f'expected letters such as "AB", got {type(answer).__name__}: {answer!r}')
+    known = {option.casefold(): option for option in options}
+    found = set()
+    for word in re.findall(r"\w+", " ".join(given).casefold()):
+        if word in ("and", "none"):
+            continue
+        for letter in word:
+            if letter not in known:
+                raise WrongAnswer(f"{letter.upper()!r} is not one of {', '.join(known.values())}.")
+            found.add(known[letter])
+    return found
 
 
 def answer_function(answer: object, takes: str) -> Callable[..., Any] | None:
@@ -146,6 +236,36 @@ def answer_function(answer: object, takes: str) -> Callable[..., Any] | None:
             "give its name, without calling it"
         )
     return answer
+
+
+_WORDS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+def _flag(one: object) -> bool | None:
+    """True, False, yes, no, 1 or 0 as a bool; None if it is something else."""
+    if isinstance(one, str):
+        return _WORDS.get(one.strip().strip("'\"").casefold())
+    if isinstance(one, (bool, int, float, np.bool, np.number)) and one in (0, 1):
+        return bool(one)
+    if isinstance(one, Tensor) and one.numel() == 1:
+        return _flag(one.item())
+    return None
+
+
+def _flags(answer: object) -> list[bool]:
+    if isinstance(answer, Tensor):
+        answer = answer.detach().tolist()
+    elif isinstance(answer, np.ndarray):
+        answer = answer.tolist()
+    if not isinstance(answer, (list, tuple)):
+        raise TypeError(f"expected a list of True and False, got {type(answer).__name__}")
+    flags = []
+    for one in answer:
+        flag = _flag(one)
+        if flag is None:
+            raise TypeError(f"expected a list of True and False, got {one!r} in it")
+        flags.append(flag)
+    return flags
 
 
 def _numbers(answer: object) -> Tensor:
@@ -197,23 +317,30 @@ def _difference(given: Tensor, wanted: Tensor, tolerance: float) -> str:
     a, b = given.reshape(-1), wanted.reshape(-1)
     if _close(a, -b, tolerance).all():
         return "Your answer has the wrong sign."
+    if a.numel() == 1:
+        return f"Your answer is {_side(a[0], b[0])}."
+    # How large a common factor is would give the answer away: one guess and one division.
     if b.abs().min() > 0 and a.abs().min() > 0:
         ratio = a / b
-        factor = ratio[0].item()
-        if factor > 0 and _close(ratio, ratio[:1].expand_as(ratio), tolerance).all():
-            if factor > 1:
-                return f"Your answer is {factor:.4g} times too large."
-            return f"Your answer is {1 / factor:.4g} times too small."
+        if ratio[0] > 0 and _close(ratio, ratio[:1].expand_as(ratio), tolerance).all():
+            return "All your numbers are wrong by one common factor."
     wrong = (~_close(a, b, tolerance)).nonzero().flatten().tolist()
-    if a.numel() > 1:
-        first = wrong[0]
-        side = "large" if a[first] > b[first] else "small"
-        return (
-            f"{len(wrong)} of {a.numel()} numbers are wrong; "
-            f"the first is number {first} (counted from 0), which is too {side}."
-        )
-    return f"Your answer is too {'large' if a[0] > b[0] else 'small'}."
+    first = wrong[0]
+    return (
+        f"{len(wrong)} of {a.numel()} numbers are wrong; "
+        f"the first is number {first} (counted from 0), which is {_side(a[first], b[first])}."
+    )
+
+
+def _side(given: Tensor, wanted: Tensor) -> str:
+    if given < 0 and wanted < 0:
+        return "too far below 0" if given < wanted else "not far enough below 0"
+    return "too large" if given > wanted else "too small"
 
 
 def _count(numbers: Tensor) -> str:
-    return "1 number" if numbers.numel() == 1 else f"{numbers.numel()} numbers"
+    return _plural(numbers.numel(), "number", "numbers")
+
+
+def _plural(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

@@ -1,7 +1,6 @@
 """Exercises of the page *backward()*."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +9,10 @@ from gradbook.check.answers import (
     Numbers,
     WrongAnswer,
     judge_numbers,
+    read_letters,
     unanswered,
 )
+from gradbook.graph import graph
 
 
 def by_hand(answer: Numbers) -> None:
@@ -108,17 +109,17 @@ def works_twice(answer: object) -> None:
     """
     if unanswered(answer):
         return
-    given = _letters(answer)
+    given = read_letters(answer, _EXPRESSIONS)
     fails: dict[str, str] = {}
     for letter, expression in _EXPRESSIONS.items():
         with torch.inference_mode(False), torch.enable_grad():
             result = expression(torch.tensor([1.0, 2.0, 3.0], requires_grad=True))
-            node = _node_that_saved(result)
+            nodes = [node.name for node in graph(result).nodes if node.saved]
             torch.autograd.backward(result)
             try:
                 torch.autograd.backward(result)
             except RuntimeError:
-                fails[letter] = node
+                fails[letter] = nodes[0]
     for letter in _EXPRESSIONS:
         if letter in given and letter in fails:
             raise WrongAnswer(f"A second call on {letter} fails: {fails[letter]} saved a tensor.")
@@ -140,26 +141,3 @@ _EXPRESSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "D": lambda x: x.sin().sum(),
     "E": lambda x: x.sum() * x.sum(),
 }
-
-
-def _letters(answer: object) -> set[str]:
-    if not isinstance(answer, (str, list, tuple, set)) or not all(
-        isinstance(one, str) for one in answer
-    ):
-        raise TypeError(f'expected letters such as "AB", got {type(answer).__name__}: {answer!r}')
-    given = {one for one in "".join(answer).upper() if one.isalnum()}
-    unknown = sorted(given - set(_EXPRESSIONS))
-    if unknown:
-        raise WrongAnswer(f"{unknown[0]!r} is not one of {', '.join(_EXPRESSIONS)}.")
-    return given
-
-
-def _node_that_saved(tensor: Tensor) -> str:
-    waiting: list[Any] = [tensor.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        names = [name for name in dir(node) if name.startswith("_saved_")]
-        if any(isinstance(getattr(node, name), Tensor) for name in names):
-            return str(node.name())
-        waiting += [following for following, _ in node.next_functions if following is not None]
-    return "no node"

@@ -43,6 +43,7 @@ def number_of_nodes(answer: Numbers) -> None:
             "That counts the visits along all paths. d is used three times, but its node is one "
             "node: count each node once.": _visits(out.grad_fn),
         },
+        counts=True,
     )
 
 
@@ -82,6 +83,7 @@ def saved_elements(answer: Numbers) -> None:
             "Not every node saves: the derivative of a sum is 1, whatever the values are.": total
             + 2 * a.numel(),
         },
+        counts=True,
     )
 
 

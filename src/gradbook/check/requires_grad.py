@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradbook.check.answers import WrongAnswer, answer_function, judge_numbers, unanswered
+from gradbook.check.answers import WrongAnswer, answer_function, judge_flags, judge_numbers
 
 
 def asking(answer: object) -> None:
@@ -24,9 +23,7 @@ def asking(answer: object) -> None:
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: c is wrong: one input that requires a gradient suffices.
     """
-    if unanswered(answer):
-        return
-    _judge_flags(
+    judge_flags(
         answer,
         {name: tensor.requires_grad for name, tensor in _six().items()},
         right="One input suffices for c, and a Parameter asks by default.",
@@ -56,9 +53,7 @@ def leaves(answer: object) -> None:
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: d is wrong: it is a result, but not a recorded one.
     """
-    if unanswered(answer):
-        return
-    _judge_flags(
+    judge_flags(
         answer,
         {name: tensor.is_leaf for name, tensor in _six().items()},
         right="Only c was made by a recorded operation.",
@@ -180,43 +175,3 @@ def _six() -> dict[str, Tensor]:
         b = torch.ones(3)
         c = a + b
         return {"a": a, "b": b, "c": c, "d": b * 2, "e": a > 0, "f": nn.Parameter(c)}
-
-
-def _judge_flags(
-    answer: object, expected: dict[str, bool], *, right: str, reasons: dict[str, str]
-) -> None:
-    given = _flags(answer)
-    if len(given) != len(expected):
-        raise WrongAnswer(
-            f"Your answer has {len(given)} entries, the tensors are {len(expected)}: a to f."
-        )
-    wrong = [name for name, flag in zip(expected, given, strict=True) if flag != expected[name]]
-    if not wrong:
-        print(f"Right. {right}")
-        return
-    first = wrong[0]
-    if len(wrong) == 1:
-        raise WrongAnswer(f"{first} is wrong: {reasons[first]}.")
-    raise WrongAnswer(f"{len(wrong)} are wrong; the first is {first}: {reasons[first]}.")
-
-
-_WORDS = {"yes": True, "true": True, "no": False, "false": False}
-
-
-def _flags(answer: object) -> list[bool]:
-    if isinstance(answer, Tensor):
-        answer = answer.detach().tolist()
-    elif isinstance(answer, np.ndarray):
-        answer = answer.tolist()
-    if not isinstance(answer, (list, tuple)):
-        raise TypeError(f"expected a list of True and False, got {type(answer).__name__}")
-    flags = []
-    for one in answer:
-        word = one.strip().casefold() if isinstance(one, str) else None
-        if word in _WORDS:
-            flags.append(_WORDS[word])
-        elif not isinstance(one, str) and one in (0, 1):  # bool, int and float
-            flags.append(bool(one))
-        else:
-            raise TypeError(f"expected a list of True and False, got {one!r} in it")
-    return flags
