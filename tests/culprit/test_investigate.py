@@ -57,7 +57,7 @@ GUILTY = {
     **{"E07": "loss", "E07b": "hidden", "E07c": "scaled", "E07d": "features", "E07e": "hidden"},
     **{"E115": "y", "E22": "weight", "E207": "weight", "E109": None, "E23": "weight"},
     **{"E40": "y", "E40b": "critic.weight", "E40c": "states", "E40d": "embedding.weight"},
-    **{"E40e": "gate", "E40f": "weight", "E213": "model.running_var", "E41": "first"},
+    **{"E40e": "gate", "E40f": "weight", "E213": "model.noise", "E41": "first"},
     **{"E42": "part", "E43": "y", "E44": "model.1", "E46": "x", "E47": "part", "E48": "y"},
     **{"E121": "weight", "E321": "rows", "E323": "x"},
 }
@@ -78,7 +78,7 @@ def test_the_bar_of_named_variables():
         *[(source, GUILTY[source], source) for source in GUILTY if source.startswith("E07")],
         *[(source, GUILTY[source], source) for source in ("E01", "E01b", "E01c", "E154b")],
         *[(source, GUILTY[source], source) for source in GUILTY if source.startswith("E40")],
-        ("E213", "model.running_var", "E213"),
+        ("E213", "model.noise", "E213"),
         ("E115", "y", "E115"),
         ("E08", "unused", "E08"),
         ("E08b", "first", "E08b"),

@@ -31,8 +31,7 @@ def cure_e207():
     weight = torch.ones(3, requires_grad=True)
     copy = weight.clone()
     copy.retain_grad()
-    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.5, differentiable=True)
-    optimizer.param_groups[0]["params"] = [copy]
+    optimizer = torch.optim.SGD([copy], lr=0.5, differentiable=True)
     (copy * copy).sum().backward(retain_graph=True)
     optimizer.step()
     assert copy.tolist() == [0, 0, 0]
@@ -291,22 +290,42 @@ def cure_e48():
     assert x.grad.equal(2 * y * y)
 
 
-def e213_buffers_broadcast_between_two_forwards():
-    """A BatchNorm buffer is overwritten between forward and backward, as DDP does it."""
-    model = nn.BatchNorm1d(2).eval()
-    first = model(torch.ones(4, 2))
-    with torch.no_grad():
-        model.running_var.copy_(torch.ones(2))
-    second = model(torch.ones(4, 2))
+class Noisy(nn.Module):
+    """Edits a buffer in each forward pass, and computes with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2))
+        self.register_buffer("noise", torch.zeros(2))
+
+    def forward(self, x):
+        """Scale the input by new noise."""
+        self.noise.normal_()
+        return x * self.scale * self.noise
+
+
+def e213_buffer_changed_by_each_forward():
+    """The second forward pass changes the buffer that the first one saved."""
+    model = Noisy()
+    first, second = model(torch.ones(2)), model(torch.ones(2))
     (first + second).sum().backward()
 
 
+class NewNoise(Noisy):
+    """Makes its noise anew."""
+
+    def forward(self, x):
+        """Scale the input by new noise."""
+        self.noise = torch.randn_like(self.noise)
+        return x * self.scale * self.noise
+
+
 def cure_e213():
-    """One forward pass on both halves."""
-    model = nn.BatchNorm1d(2).eval()
-    both = model(torch.ones(8, 2))
-    both.sum().backward()
-    assert model.weight.grad is not None
+    """Each pass gets a tensor of its own."""
+    model = NewNoise()
+    first, second = model(torch.ones(2)), model(torch.ones(2))
+    (first + second).sum().backward()
+    assert model.scale.grad.equal((first + second).detach())
 
 
 def e121_leaf_moved_into_the_graph():
