@@ -1,4 +1,7 @@
-"""Every cell of every page is a test: one namespace a page, failures at their page and line."""
+"""Every cell of every page is a test, and so is every number of its text.
+
+One namespace a page; failures at their page and line.
+"""
 
 import linecache
 import os
@@ -10,6 +13,8 @@ from typing import Any
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.myst import CodeBlockParser
+
+import held
 
 os.environ["GRADBOOK_DATA"] = str(Path(__file__).with_name("_data"))  # as conf.py does
 
@@ -32,7 +37,7 @@ def _cell(example: Example) -> None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[CodeBlockParser(language="python", evaluator=_cell)],
+    parsers=[CodeBlockParser(language="python", evaluator=_cell), held.parse],
     patterns=["*.md"],
     excludes=["_build/**"],
     setup=_enter_folder,
