@@ -1,5 +1,6 @@
 """Each number of a page's text is held by the run."""
 
+import subprocess
 from textwrap import dedent
 
 import pytest
@@ -7,6 +8,7 @@ from sybil import Document
 from sybil.example import SybilFailure
 
 import held
+from sites import Site
 
 HEAD = """\
 ```{code-cell} python
@@ -186,3 +188,79 @@ def test_the_numbers_written_in_a_held_line(source, literals):
 def test_pages_that_are_not_converted_exist():
     """A name that is no page's exempts nothing, so it is a mistake."""
     assert [name for name in held.NOT_YET if not (held.DOCS / name).exists()] == []
+
+
+SECRET = "nobodyreadsthis"
+SITE = f"""
+# Changes
+
+## 2026-02-03: The first
+
+It is 5.
+
+% held: {SECRET} == 5
+% held: {SECRET} > 4
+
+- It is 6.
+
+  % held: {SECRET} == 6
+- It is 7.
+% held: {SECRET} == 7
+
+:::{{note}}
+It is 8.
+% held: {SECRET} == 8
+:::
+
+| a |
+|---|
+| 9 |
+% held: {SECRET} == 9
+
+```{{code-cell}} python
+w = 5
+```
+
+% held: {SECRET} == 10
+
+:::{{glossary}}
+term
+  It is 11.
+
+  % held: {SECRET} == 11
+
+other
+  It is 12.
+:::
+"""
+
+
+def test_a_reader_never_sees_a_held_line(tmp_path):
+    """Not on the page, as text, in the search, in the feed, nor as a message to translate."""
+    extensions = ["myst_nb", "announcing", "notebooks", "plain_text", "site_search", "translation"]
+    settings = f"""
+extensions = {extensions}
+html_baseurl = "https://example.org/"
+"""
+    site = Site(tmp_path, settings, leaf="# Leaf\n")
+    (tmp_path / "docs" / "about").mkdir()
+    site.write("about/changes", SITE)
+    index = tmp_path / "docs" / "index.md"
+    index.write_text(index.read_text("utf-8").replace("leaf\n", "leaf\nabout/changes\n"), "utf-8")
+    messages = tmp_path / "messages" / "gettext"
+    done = site.build("--doctree-dir", str(tmp_path / "doctrees"))
+    assert done.code == 0, done.log
+    command = [*site.command("--builder", "gettext")[:-1], str(messages)]
+    subprocess.run(command, env=site.environment(), check=True, capture_output=True)
+
+    texts = {
+        path.name: path.read_text("utf-8", errors="replace")
+        for folder in (tmp_path / "site" / "html", messages)
+        for path in folder.rglob("*")
+        if path.is_file() and ".doctrees" not in path.parts
+    }
+    seen = {name for name, text in texts.items() if "It is 12" in text}
+    assert seen >= {"changes.html", "changes.md", "llms-full.txt", "changes.pot"}
+    assert "It is 5" in texts["changes.xml"]
+    assert "It is 7" in "".join(text for name, text in texts.items() if name.endswith(".js"))
+    assert [name for name, text in texts.items() if SECRET in text or "held:" in text] == []
