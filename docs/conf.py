@@ -8,8 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
-from package import catalogue  # noqa: E402 -- found through the line above; before the others
-from stamp import stamp  # noqa: E402 -- as above
+from execution.stamp import stamp  # noqa: E402 -- found through the line above
+from gradbook.understand import catalogue  # noqa: E402 -- as above
 
 project = "Gradbook"
 author = "The Gradbook authors"
@@ -20,22 +20,22 @@ locale_dirs = ["locale"]
 gettext_compact = False  # a file of messages for each page
 
 extensions = [
-    "warm_kernels",  # the first, to have a head start
+    "execution.warm_kernels",  # the first, to have a head start
     "myst_nb",
     "sphinx_copybutton",
-    "accessible",
-    "announcing",
-    "batches",
-    "clinic",
-    "docstrings",
-    "hosting",
-    "mathematics",
-    "notebooks",
-    "plain_text",
-    "players",
-    "sharing",
-    "site_search",
-    "translation",
+    "execution.batches",
+    "execution.notebooks",
+    "reading.accessible",
+    "reading.clinic",
+    "reading.docstrings",
+    "reading.mathematics",
+    "reading.players",
+    "reading.translation",
+    "publishing.announcing",
+    "publishing.hosting",
+    "publishing.plain_text",
+    "publishing.search",
+    "publishing.sharing",
 ]
 exclude_patterns = ["_build", "conftest.py"]
 nitpicky = True

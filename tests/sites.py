@@ -22,7 +22,7 @@ from pathlib import Path
 here = Path(__file__).parent
 book = runpy.run_path({str(DOCS / "conf.py")!r})
 globals().update({{name: value for name, value in book.items() if not name.startswith("__")}})
-extensions = ["myst_nb", "notebooks"]
+extensions = ["myst_nb", "execution.notebooks"]
 nb_execution_cache_path = str(here.parent / "cache")
 warm_kernels_now = False
 html_theme = "basic"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import quickjs
 
-from gradbook.catalogue import find, load, nearest, recognise, to_json
+from gradbook.understand.catalogue import find, load, nearest, recognise, to_json
 
 CLINIC = Path(__file__).parents[1] / "docs" / "clinic"
 ENTRIES = {entry.id: entry for entry in load().entries}

@@ -4,7 +4,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 import pseudo
-from reading import broken, read, read_html, untranslated
+from translated import broken, read, read_html, untranslated
 
 
 @pytest.mark.parametrize(

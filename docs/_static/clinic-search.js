@@ -1,4 +1,4 @@
-// The message search of the Clinic: the same catalogue and the same steps as gradbook.catalogue,
+// The message search of the Clinic: the same catalogue and the same steps as gradbook.understand.catalogue,
 // so that a message finds the same entry here and in Python (tests hold the two against each other).
 "use strict";
 

@@ -1,62 +1,51 @@
 """Gradbook shows, explains and uses the gradients of PyTorch autograd."""
 
-from gradbook import check, data
-from gradbook.accumulate import GradientAccumulator
-from gradbook.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gradbook.compare import GradientEntry, GradientReport, compare_gradients
-from gradbook.expect import expect_error
-from gradbook.explain import explain
-from gradbook.explanation import Explanation
-from gradbook.graph import BackwardGraph, Edge, Node, SavedTensor, graph
-from gradbook.lines import record_lines
-from gradbook.memory import MemoryReport, MemoryRow, saved_memory
-from gradbook.notes import (
-    install,
-    load_ipython_extension,
-    uninstall,
-    unload_ipython_extension,
-)
-from gradbook.replay import Accumulated, Replay, Step, replay
-from gradbook.seeding import seed_everything
-from gradbook.training import Epoch, History, evaluate, fit
-from gradbook.values import Value
+# Names are imported when they are first asked for: the site's extensions read the catalogue and
+# draw without torch, whose import takes longer than a build in which no page changed.
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Accumulated",
-    "BackwardGraph",
-    "Checkpoint",
-    "Edge",
-    "Epoch",
-    "Explanation",
-    "GradientAccumulator",
-    "GradientEntry",
-    "GradientReport",
-    "History",
-    "MemoryReport",
-    "MemoryRow",
-    "Node",
-    "Replay",
-    "SavedTensor",
-    "Step",
-    "Value",
-    "check",
-    "compare_gradients",
-    "data",
-    "evaluate",
-    "expect_error",
-    "explain",
-    "fit",
-    "graph",
-    "install",
-    "load_checkpoint",
-    "load_ipython_extension",
-    "record_lines",
-    "replay",
-    "save_checkpoint",
-    "saved_memory",
-    "seed_everything",
-    "uninstall",
-    "unload_ipython_extension",
-]
+# What type checkers and editors see of these stands in __init__.pyi; a test holds both equal.
+_PLACES = {
+    "see.graph": ("BackwardGraph", "graph"),
+    "see.lines": ("record_lines",),
+    "see.memory": ("MemoryReport", "MemoryRow", "saved_memory"),
+    "see.nodes": ("Edge", "Node", "SavedTensor"),
+    "see.replay": ("Replay", "replay"),
+    "see.steps": ("Accumulated", "Step"),
+    "see.values": ("Value",),
+    "understand.compare": ("GradientEntry", "GradientReport", "compare_gradients"),
+    "understand.expect": ("expect_error",),
+    "understand.explain": ("explain",),
+    "understand.explanation": ("Explanation",),
+    "understand.notes": (
+        "install",
+        "load_ipython_extension",
+        "uninstall",
+        "unload_ipython_extension",
+    ),
+    "train.accumulate": ("GradientAccumulator",),
+    "train.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "train.history": ("Epoch", "History"),
+    "train.loop": ("evaluate", "fit"),
+    "train.seeding": ("seed_everything",),
+}
+_MODULES = ("check", "data")
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = sorted([*_HOMES, *_MODULES])  # noqa: PLE0605 -- the checker knows literal lists only
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"gradbook.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradbook' has no attribute {name!r}", name=name, obj=None)
+    value = getattr(import_module(f"gradbook.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from gradbook.explain import decoded, explain
+from gradbook.understand.explain import decoded, explain
 
 _LONGEST = 4_000_000  # bytes of the input that are kept; a log can be endless
 _PIECE = 65_536

@@ -12,7 +12,7 @@ from results import Measurement, take_turns
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gradbook.accumulate import GradientAccumulator
+from gradbook.train.accumulate import GradientAccumulator
 
 EVERY = 4
 BATCHES = 256

@@ -27,8 +27,9 @@ from pathlib import Path
 
 book = runpy.run_path(str(Path(__file__).with_name("book.py")))
 globals().update({name: value for name, value in book.items() if not name.startswith("__")})
-extensions = [name for name in extensions if name not in ("batches", "notebooks", "warm_kernels")]
-del batches_longest, nb_execution_cache_path, warm_kernels_modules, warm_kernels_now
+ours = ("execution.batches", "execution.notebooks", "execution.warm_kernels")
+extensions = [name for name in extensions if name not in ours]
+del ours, batches_longest, nb_execution_cache_path, warm_kernels_modules, warm_kernels_now
 """
 # Nothing runs, and no extension of this book is there: its directives stand on the pages as text.
 BARE = """\

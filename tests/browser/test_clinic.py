@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradbook.catalogue import load
+from gradbook.understand.catalogue import load
 
 ENTRIES = {entry.id: entry for entry in load().entries}
 BLINK = 100  # milliseconds; the search takes a tenth of it

@@ -187,6 +187,6 @@ def test_the_script_is_small():
     import gzip
     from importlib import resources
 
-    package = resources.files("gradbook.display")
+    package = resources.files("gradbook.see.display")
     files = [package.joinpath(name).read_bytes() for name in ("player.js", "player.css")]
     assert len(gzip.compress(b"".join(files))) < 20_000

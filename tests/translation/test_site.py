@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reading import Page, broken, read, untranslated
+from translated import Page, broken, read, untranslated
 
 SITES = {name: Path(os.environ[f"GRADBOOK_{name}"]).resolve() for name in ("SITE", "PSEUDO_SITE")}
 NAMES = sorted(str(path.relative_to(SITES["SITE"])) for path in SITES["SITE"].rglob("*.html"))

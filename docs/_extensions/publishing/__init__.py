@@ -1,0 +1,1 @@
+"""What is found and fetched: search, cards and tags, feeds, plain text, hosting."""

@@ -1,0 +1,40 @@
+"""What depends on where the site stands: the page for a wrong address, redirects, edit links.
+
+`html_baseurl` is the address of the site. The address of the sources is not the book's to know: the
+workflow that publishes it says so in GRADBOOK_REPOSITORY (and GRADBOOK_BRANCH); without it pages
+have no link to edit them. A page that moves gets a line in the table `redirects`.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+_HOSTS = ("https://github.com/", "https://gitlab.com/", "https://bitbucket.org/")  # Furo knows them
+_REDIRECT = Path(__file__).parents[2] / "_templates" / "redirect.html"
+
+
+def _locate(app: Sphinx, config: Config) -> None:
+    config.redirect_html_template_file = str(_REDIRECT)  # with a title and a language
+    # The page for a wrong address is served at any depth: its paths begin at the root.
+    config.notfound_template = "404.html"
+    config.notfound_urls_prefix = urlsplit(config.html_baseurl).path.rstrip("/") + "/"
+    repository = os.environ.get("GRADBOOK_REPOSITORY", "").removesuffix(".git")
+    if repository.startswith(_HOSTS):
+        config.html_theme_options = {
+            **config.html_theme_options,
+            "source_repository": repository,
+            "source_branch": os.environ.get("GRADBOOK_BRANCH") or "main",
+            "source_directory": "docs/",
+            "top_of_page_buttons": ["edit"],
+        }
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.setup_extension("notfound.extension")
+    app.setup_extension("sphinx_reredirects")
+    app.connect("config-inited", _locate, priority=100)  # before notfound looks at its prefix
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

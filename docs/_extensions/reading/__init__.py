@@ -1,0 +1,1 @@
+"""What a page says and looks like: the Clinic, docstrings, mathematics, players, translations."""

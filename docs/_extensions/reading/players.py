@@ -1,0 +1,62 @@
+"""Load the player's style and script once a page, from a file of the site.
+
+In a notebook each player carries both, so that its output works alone. A page of the site may have
+several players: they share one file, and pages without a player load nothing.
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+from gradbook.see.display import drawing
+
+_CARRIED = re.compile(r'<(style|script) data-gradbook="(?:style|script)">.*?</\1>', flags=re.DOTALL)
+_STYLE, _SCRIPT = "gradbook-player.css", "gradbook-player.js"
+
+
+def strip(html: str) -> str:
+    """Take the style and the script out of a player's HTML.
+
+    >>> strip('<b><style data-gradbook="style">b{}</style>x</b>')
+    '<b>x</b>'
+    """
+    return _CARRIED.sub("", html)
+
+
+def _take_out(app: Sphinx, doctree: nodes.document) -> None:
+    for raw in doctree.findall(nodes.raw):
+        text = raw.astext()
+        if 'data-gradbook="' in text:
+            raw.children = [nodes.Text(strip(text))]
+            raw.rawsource = ""
+            app.env.metadata[app.env.docname]["player"] = True
+
+
+def _load(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, object], doctree: object
+) -> None:
+    if app.env.metadata.get(pagename, {}).get("player"):
+        app.add_css_file(_STYLE)
+        app.add_js_file(_SCRIPT, loading_method="defer")
+
+
+def _write(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    package = resources.files("gradbook.see.display")
+    static = Path(app.outdir, "_static")
+    style = drawing.STYLE + package.joinpath("player.css").read_text("utf-8")
+    (static / _STYLE).write_text(style, encoding="utf-8")
+    script = package.joinpath("player.js").read_text("utf-8")
+    (static / _SCRIPT).write_text(script, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("doctree-read", _take_out)
+    app.connect("html-page-context", _load)
+    app.connect("build-finished", _write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,205 @@
+"""What the outputs of gradbook say in a page, in the language of the site.
+
+A cell runs once, whatever the language; its output is English. The sentences that `gradbook` writes
+into HTML are listed here, with names in braces for what differs from output to output. A site in
+another language finds them in an output and puts the translated sentence in their place.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from html import unescape
+
+from gradbook.understand.catalogue import load
+
+# Whole texts of elements. A name in braces stands for anything: `count` for a number, `part` for
+# one of `PARTS`, `links` for several of them, `text` for a text of the catalogue.
+SENTENCES = (
+    # the player
+    "comes in: <b>g</b> = {part}",
+    "to <b>{part}</b>: {result}",
+    "{leaf}.grad was None, is now {grad}",
+    "All steps as a table",
+    "steps, scrolls sideways",
+    "step",
+    "node",
+    "what it does with the gradient",
+    "{count} steps are not shown",
+    "{count} steps: too many to play. The first and the last ones:",
+    # a drawing
+    "Drawing of a graph with {part}",
+    "Backward graph: {part}, {part2}, {part3}, {part4} saved",
+    "Backward graph: {part}, {part2}, {part3}, {part4} saved, released",
+    "From inputs to outputs: {links}. Output: {part}.",
+    "From inputs to outputs: {links}. Outputs: {part}.",
+    "{count} nodes, shown folded into {count2}",
+    "line {count}: {code}",
+    # a history; its caption has one or two of them
+    "best: epoch {count}, {name} {value}",
+    "no complete epoch",
+    "interrupted",
+    "no loss is a number",
+    # an explanation
+    "Because",
+    "Cure",
+    "Details",
+    "related",
+    "How to recognise it: {text}",
+)
+# What stands inside of a sentence, or in a box of a drawing.
+PARTS = (
+    "{name} (as {name2}), summed to {shape}",
+    "{name} (as {name2})",
+    "{name}, summed to {shape}",
+    "{part} goes into {part2} by {count} edges",
+    "{part} goes into {part2}",
+    "and {count} more",
+    "{name} (number {count})",
+    "saved: {tensors}",
+    "released: {tensors}",
+    "a run of {count} nodes",
+    "{count} operation: {names}",
+    "{count} operations: {names}",
+    "leaf {count}",
+    "# line {count}: {code}",
+    "output",
+    "output {count} of {count2}",
+    *(
+        f"{before}{{count}} {noun}"
+        for before, *nouns in (
+            ("", "node", "nodes"),
+            ("", "edge", "edges"),
+            ("", "leaf", "leaves"),
+            ("", "byte", "bytes"),
+            ("", "tensor", "tensors"),
+            ("", "parameter", "parameters"),
+            ("", "output", "outputs"),
+            ("+ ", "constant", "constants"),
+        )
+        for noun in nouns
+    ),
+)
+_NAME = re.compile(r"\{(\w+?)\}")
+# An element that holds text, perhaps with words marked in it, and no other such element.
+_HOLDERS = "p|li|th|td|summary|caption|title|desc|text|strong|span"
+_ELEMENT = re.compile(
+    rf"(<({_HOLDERS})\b[^>]*>)((?:(?!</?(?:{_HOLDERS}|tr|ul|div|svg|g|table)\b).)+)(?=</\2>)",
+    re.DOTALL,
+)
+# What is known of a node stands in a line, its parts apart by two spaces.
+_BETWEEN = {"caption": "(; )", "td": "(  )", "title": "(  )"}
+_LABEL = re.compile(r'(aria-label=")([^"]*)(?=")')
+
+
+def messages() -> tuple[str, ...]:
+    """Everything to translate that is written here and in the player's table of words."""
+    return tuple(dict.fromkeys((*SENTENCES, *PARTS, *_words())))
+
+
+def _words() -> tuple[str, ...]:
+    """Those of the player."""
+    from gradbook.see.display import rules  # imports torch: only for a site in another language
+
+    return tuple(rules.WORDS.values())
+
+
+@cache
+def _patterns() -> tuple[list[tuple[str, re.Pattern[str]]], list[tuple[str, re.Pattern[str]]]]:
+    whole = [(text, _pattern(text)) for text in (*SENTENCES, *_words())]
+    return whole, [(text, _pattern(text)) for text in PARTS]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    pieces = _NAME.split(template)
+    pattern = ""
+    for number, piece in enumerate(pieces):
+        if number % 2 == 0:
+            pattern += re.escape(piece)
+        else:
+            inside = r"[\d.,]+" if piece.startswith("count") else ".+?"
+            pattern += f"(?P<{piece}>{inside})"
+    return re.compile(pattern, re.DOTALL)
+
+
+def translate(html: str, gettext: Callable[[str], str], of_catalogue: Callable[[str], str]) -> str:
+    """Put translated sentences into the HTML of an output.
+
+    Args:
+        html: what a cell displayed.
+        gettext: gives the translation of one of `messages`; the same text if there is none.
+        of_catalogue: the same for the texts of the catalogue.
+
+    >>> words = {"saved: {tensors}": "gesichert: {tensors}"}
+    >>> translate("<text>saved: self (3,)</text>", lambda text: words.get(text, text), str)
+    '<text>gesichert: self (3,)</text>'
+    """
+
+    def sentence(text: str) -> str:
+        return (
+            _by_template(text, 0, gettext, of_catalogue)
+            or _by_template(text, 1, gettext, of_catalogue)
+            or _of_catalogue(text, of_catalogue)
+            or text
+        )
+
+    def element(found: re.Match[str]) -> str:
+        opening, name, inside = found.groups()
+        apart = re.split(_BETWEEN[name], inside) if name in _BETWEEN else [inside]
+        return opening + "".join(sentence(text) for text in apart)
+
+    html = _ELEMENT.sub(element, html)
+    return _LABEL.sub(lambda found: found[1] + sentence(found[2]), html)
+
+
+def _by_template(
+    text: str, kind: int, gettext: Callable[[str], str], of_catalogue: Callable[[str], str]
+) -> str | None:
+    for template, pattern in _patterns()[kind]:
+        found = pattern.fullmatch(text)
+        if found is None:
+            continue
+        values = found.groupdict()
+        for name, value in values.items():
+            if name == "text":
+                values[name] = _of_catalogue(value, of_catalogue) or value
+            elif name.startswith("part") or name == "links":
+                parts = [
+                    _by_template(part, 1, gettext, of_catalogue) or part
+                    for part in value.split("; ")
+                ]
+                values[name] = "; ".join(parts)
+        return _fill(gettext(template), values)
+    return None
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    return _NAME.sub(lambda name: values.get(name[1], name[0]), template)
+
+
+@cache
+def _catalogue_texts() -> dict[str, str]:
+    """Texts of the catalogue by how `Explanation` writes them."""
+    found = {}
+    for entry in load().entries:
+        texts = [entry.title, *entry.because, *entry.cures, entry.signal]
+        texts += [text for one in entry.variants for text in (one.title, one.because, one.cure)]
+        found |= {text.replace("`", ""): text for text in texts}
+    return found
+
+
+def _of_catalogue(html: str, gettext: Callable[[str], str]) -> str | None:
+    plain = unescape(re.sub(r"</?code>", "", html))
+    text = _catalogue_texts().get(plain)
+    if text is None:
+        return None
+    parts = gettext(text).replace("&", "&amp;").replace("<", "&lt;").split("`")
+    return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
+
+
+def in_script(translations: dict[str, str]) -> str:
+    """A script that gives translations to the scripts of a page; empty without translations."""
+    if not translations:
+        return ""
+    table = json.dumps(translations, ensure_ascii=False, sort_keys=True, indent=0)
+    return f"Object.assign(Documentation.TRANSLATIONS, {table});\n"

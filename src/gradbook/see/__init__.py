@@ -1,0 +1,1 @@
+"""Show what autograd recorded and what a backward pass does."""

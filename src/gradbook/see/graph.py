@@ -1,0 +1,334 @@
+"""The graph that autograd recorded, as plain data."""
+
+import gc
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node as AutogradNode
+
+from gradbook.see import torch_internals
+from gradbook.see.display import drawing, text
+from gradbook.see.lines import SourceLine
+from gradbook.see.nodes import Edge, Node, SavedTensor
+
+Params = nn.Module | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, repr=False)
+class BackwardGraph:
+    """What autograd recorded to compute some tensors: a picture at one moment, without tensors.
+
+    Attributes:
+        saved_nbytes: bytes held for backward; tensors that share memory count once.
+    """
+
+    saved_nbytes: int
+    roots: tuple[int, ...]
+    # Node, Edge and SavedTensor are made from these when they are asked for: reading a large graph
+    # would spend most of its time on making them. The mappings hold what few nodes have.
+    _names: Sequence[str] = field(repr=False)
+    _shapes: Sequence[Sequence[int] | None] = field(repr=False)
+    _edges: Sequence[tuple[int, int, int]] = field(repr=False)
+    _saved: Mapping[int, torch_internals.Saved] = field(repr=False, default_factory=dict)
+    _constants: Mapping[int, int] = field(repr=False, default_factory=dict)
+    _tensor_names: Mapping[int, str] = field(repr=False, default_factory=dict)
+    _leaves: Collection[int] = field(repr=False, default=())
+    _lines: Mapping[int, object] = field(repr=False, default_factory=dict)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, outputs first, each after every node that points at it."""
+        return tuple(
+            Node(
+                id=number,
+                name=name,
+                shape=None if shape is None else tuple(shape),
+                saved={
+                    field: _saved_tensor(*values) for field, values in self._saved.get(number, ())
+                },
+                constants=self._constants.get(number, 0),
+                tensor_name=self._tensor_names.get(number),
+                is_leaf=number in self._leaves,
+                line=cast("SourceLine | None", self._lines.get(number)),
+            )
+            for number, (name, shape) in enumerate(zip(self._names, self._shapes, strict=True))
+        )
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """All edges, in the order of their first node; parallel ones are kept."""
+        return tuple(Edge(*values) for values in self._edges)
+
+    @cached_property
+    def leaves(self) -> tuple[Node, ...]:
+        """The nodes at which gradients are added to ``.grad``."""
+        return tuple(node for node in self.nodes if node.is_leaf)
+
+    @cached_property
+    def released(self) -> bool:
+        """Whether a backward pass has freed saved tensors of this graph."""
+        return any(values[-1] for saved in self._saved.values() for _, values in saved)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        state = ", released" if self.released else ""
+        return (
+            f"BackwardGraph({len(self)} nodes, {len(self._edges)} edges, "
+            f"{len(self._leaves)} leaves, {self.saved_nbytes} bytes saved{state})"
+        )
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, *, fold: bool | None = None) -> str:
+        """A tree for a terminal, from the outputs down to the leaves.
+
+        Args:
+            fold: draw runs of nodes as one; by default if there are more than 150 nodes.
+        """
+        return text.to_text(self, fold=fold)
+
+    def to_mermaid(self, *, fold: bool | None = None) -> str:
+        """A Mermaid flowchart, inputs on top."""
+        return text.to_mermaid(self, fold=fold)
+
+    def to_dot(self, *, fold: bool | None = None) -> str:
+        """The graph in Graphviz's language, inputs on top."""
+        return text.to_dot(self, fold=fold)
+
+    def to_svg(self, *, fold: bool | None = None) -> str:
+        """A drawing, inputs on top; colours follow a light or dark page."""
+        return drawing.to_svg(self, fold=fold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            "nodes": [
+                {
+                    "id": node.id,
+                    "name": node.name,
+                    "shape": list(node.shape) if node.shape is not None else None,
+                    "saved": {
+                        name: {
+                            "shape": list(saved.shape) if saved.shape is not None else None,
+                            "dtype": saved.dtype,
+                            "nbytes": saved.nbytes,
+                            "version": saved.version,
+                            "edited": saved.edited,
+                            "packed": saved.packed,
+                            "released": saved.released,
+                        }
+                        for name, saved in node.saved.items()
+                    },
+                    "constants": node.constants,
+                    "tensor_name": node.tensor_name,
+                    "is_leaf": node.is_leaf,
+                    "line": str(node.line) if node.line is not None else None,
+                }
+                for node in self.nodes
+            ],
+            "edges": [
+                {"src": edge.src, "dst": edge.dst, "input_nr": edge.input_nr} for edge in self.edges
+            ],
+            "roots": list(self.roots),
+            "saved_nbytes": self.saved_nbytes,
+            "released": self.released,
+        }
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": self.to_text(), "text/html": drawing.to_html(self)}
+
+
+def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
+    """Read the graph that autograd recorded for `tensors`.
+
+    Nothing is run, unpacked or kept: the result holds names and numbers only, and the graph can be
+    used and dropped afterwards as before, however long it is.
+
+    Args:
+        *tensors: results of operations on tensors that require grad, of any shape.
+        params: a module or ``{name: tensor}``; its tensors are shown by these names. Leaves
+            without a name are numbered.
+
+    Raises:
+        TypeError: an argument is not a tensor, or `params` is neither a module nor a mapping.
+        ValueError: no tensor is given, or one has no graph; the message says why.
+
+    >>> x = torch.ones(3, requires_grad=True)
+    >>> y = x + 2
+    >>> g = graph((y * y * 2).mean(), params={"x": x})
+    >>> [node.name for node in g.nodes]
+    ['MeanBackward0', 'MulBackward0', 'MulBackward0', 'AddBackward0', 'AccumulateGrad']
+    >>> g.leaves[0].tensor_name, g.edges[2]
+    ('x', Edge(src=2, dst=3, input_nr=0))
+    """
+    roots = [root_of(tensor, "graph") for tensor in given_tensors(tensors, "graph")]
+    return read_graph(roots, params)[1]
+
+
+def read_graph(
+    roots: list[AutogradNode], params: Params | None
+) -> tuple[dict[AutogradNode, torch_internals.Edges], BackwardGraph]:
+    """The autograd nodes behind `roots`, and the same as plain data, in the same order."""
+    leaf_names, node_names = _names(params)
+    # The collector would pass over thousands of new small objects, none of them garbage.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        found = torch_internals.walk(roots)
+        return found, _read(roots, found, leaf_names, node_names)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read(
+    roots: list[AutogradNode],
+    found: dict[AutogradNode, torch_internals.Edges],
+    leaf_names: dict[int, str],
+    node_names: dict[AutogradNode, str],
+) -> BackwardGraph:
+    ids = {node: number for number, node in enumerate(found)}
+    edges: list[tuple[int, int, int]] = []
+    constants: dict[int, int] = {}
+    ends: list[int] = []
+    for number, children in enumerate(found.values()):
+        for child, input_nr in children:
+            if child is not None:
+                edges.append((number, ids[child], input_nr))
+            else:
+                constants[number] = constants.get(number, 0) + 1
+        if not children:
+            ends.append(number)
+    nodes = list(found)
+    shapes = torch_internals.shapes(nodes)
+    names = {ids[node]: name for node, name in node_names.items() if node in ids}
+    leaves = set()
+    unnamed = []
+    for number in ends:
+        leaf = torch_internals.leaf_of(nodes[number])
+        if leaf is not None:
+            leaves.add(number)
+            shapes[number] = torch_internals.shape_of(leaf)
+            if id(leaf) in leaf_names:
+                names[number] = leaf_names[id(leaf)]
+            else:
+                unnamed.append(number)
+    _number_leaves(names, unnamed)
+    storages: dict[Any, int] = {}
+    saved = {
+        number: values
+        for number, node in torch_internals.with_saved_tensors(nodes).items()
+        if (values := torch_internals.saved_values(node, storages))
+    }
+    return BackwardGraph(
+        saved_nbytes=sum(storages.values()),
+        roots=tuple(ids[root] for root in roots),
+        _names=torch_internals.names(nodes),
+        _shapes=shapes,
+        _edges=edges,
+        _saved=saved,
+        _constants=constants,
+        _tensor_names=names,
+        _leaves=leaves,
+        _lines=torch_internals.lines(nodes),
+    )
+
+
+def _number_leaves(names: dict[int, str], unnamed: list[int]) -> None:
+    """Name the leaves that have no name, from the first use to the last."""
+    taken = set(names.values())
+    count = 0
+    for number in reversed(unnamed):
+        count += 1
+        while f"leaf {count}" in taken:
+            count += 1
+        names[number] = f"leaf {count}"
+
+
+def _saved_tensor(
+    shape: tuple[int, ...] | None, dtype: torch.dtype | None, *rest: Any
+) -> SavedTensor:
+    return SavedTensor(
+        None if shape is None else tuple(shape),
+        None if dtype is None else str(dtype).removeprefix("torch."),
+        *rest,
+    )
+
+
+def given_tensors(tensors: tuple[object, ...], caller: str) -> tuple[Tensor, ...]:
+    """Check what `graph` and `replay` are given.
+
+    Raises:
+        TypeError: one is not a tensor.
+        ValueError: there is none.
+    """
+    if not tensors:
+        raise ValueError(f"{caller} needs at least one tensor: {caller}(loss)")
+    for position, tensor in enumerate(tensors):
+        if isinstance(tensor, (list, tuple)):
+            raise TypeError(
+                f"{caller} takes tensors one by one, got a {type(tensor).__name__}: "
+                f"write {caller}(*tensors)"
+            )
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{caller} needs tensors, got {type(tensor).__name__} as argument {position}: "
+                "a number has no graph (was it taken out with .item()?)"
+            )
+    return tensors  # type: ignore[return-value] # checked one by one
+
+
+def root_of(tensor: Tensor, caller: str) -> AutogradNode:
+    """The node that made `tensor`.
+
+    Raises:
+        ValueError: `tensor` has no graph; the message says why.
+    """
+    node = tensor.grad_fn
+    if node is not None:
+        return node
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        raise ValueError(
+            f"{caller} got a tensor of {tensor.dtype}, which has no graph: only floating-point "
+            "and complex results are differentiable"
+        )
+    if tensor.requires_grad:
+        raise ValueError(
+            f"{caller} got a leaf that requires grad: nothing has been computed from it yet. "
+            "Give the result of an operation on it, such as the loss"
+        )
+    raise ValueError(
+        f"{caller} got a tensor without a graph (requires_grad is False): none of its inputs "
+        "requires grad, or it was made under no_grad() or by detach()"
+    )
+
+
+def _names(params: Params | None) -> tuple[dict[int, str], dict[AutogradNode, str]]:
+    """Names by identity of the leaf, and by node for tensors that are none."""
+    if params is None:
+        return {}, {}
+    if isinstance(params, nn.Module):
+        # A shared parameter goes by its first name, as in named_parameters().
+        named: dict[str, Tensor] = {
+            **dict(params.named_buffers()),
+            **dict(params.named_parameters()),
+        }
+    elif isinstance(params, Mapping):
+        named = dict(params)
+        for name, tensor in named.items():
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"params[{name!r}] must be a tensor, got {type(tensor).__name__}")
+    else:
+        raise TypeError(
+            f"params must be a module or a mapping of names to tensors, got {type(params).__name__}"
+        )
+    leaves = {id(tensor): name for name, tensor in named.items() if tensor.grad_fn is None}
+    nodes = {tensor.grad_fn: name for name, tensor in named.items() if tensor.grad_fn is not None}
+    return leaves, nodes

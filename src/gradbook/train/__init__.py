@@ -1,0 +1,1 @@
+"""Use gradients: accumulate them, train with them, and go on after a break."""

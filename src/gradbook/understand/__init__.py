@@ -1,0 +1,1 @@
+"""Explain why: errors, missing gradients, differences from the truth."""

@@ -1,0 +1,137 @@
+"""Find what an error message does not say: the variable, and the line."""
+
+import ast
+import traceback
+
+from gradbook.understand.catalogue import Entry
+from gradbook.understand.culprit import line
+from gradbook.understand.culprit.case import Case, Finding, describe, listed
+from gradbook.understand.culprit.cut import explain_cut, no_graph
+from gradbook.understand.culprit.edit import detached_in_place, modified_in_place
+from gradbook.understand.culprit.frames import Place, calling_place, plain_tensors, version_of
+from gradbook.understand.culprit.freed import graph_freed
+from gradbook.understand.culprit.line import one_tensor, written
+
+__all__ = [
+    "Finding",
+    "Place",
+    "calling_place",
+    "cut_of",
+    "describe",
+    "investigate",
+    "listed",
+    "plain_tensors",
+    "source_of",
+    "version_of",
+]
+
+_REQUIRES = "`{name}` requires grad; it is {made}."
+_NO_LEAF = "`{name}` is not a leaf: it is {made}."
+_NO_GRAD = "`{name}` does not require grad."
+_INFERENCE = one_tensor(lambda t: t.is_inference(), "`{name}` was made in inference mode.")
+
+# How the guilty variable of an entry is looked for.
+_METHODS: dict[str, line.Method] = {
+    "accumulate-hook-on-non-leaf": one_tensor(lambda t: not t.is_leaf, _NO_LEAF),
+    "anomaly-nan": line.gave_nan,
+    "apply-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
+    "argument-not-differentiable": one_tensor(lambda t: t.requires_grad and t.is_leaf, _REQUIRES),
+    "bce-range": one_tensor(
+        line.outside_zero_to_one, "`{name}` holds numbers outside 0 to 1, or nan."
+    ),
+    "complex-backward": line.differentiated,
+    "data-of-another-kind": written("`{name}` is {what}."),
+    "deepcopy-non-leaf": line.deepcopied,
+    "detach-view-in-place": written("`{name}` is {made}."),
+    "device-mismatch": line.two_tensors,
+    "dlpack-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
+    "dtype-mismatch": line.two_tensors,
+    "expanded-in-place": written("`{name}` is {what}; it is {made}."),
+    "function-view-in-place": written("`{name}` is {made}."),
+    "grad-dtype": written("`{name}` is {what}; it is {made}."),
+    "grad-fn-is-none": one_tensor(lambda t: t.grad_fn is None, "`{name}` is {made}."),
+    "grad-is-itself": written("`{name}` is {what}."),
+    "grad-is-none": line.grad_is_none,
+    "grad-not-a-tensor": written("`{name}` is {what}."),
+    "grad-of-another-kind": written("`{name}` is {what}."),
+    "grad-output-dtype": line.differentiated,
+    "grad-output-shape": line.differentiated,
+    "gradient-edge-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
+    "graph-freed": graph_freed,
+    "hooked-module-in-place": line.module_in_place,
+    "hook-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
+    "index-of-number": one_tensor(lambda t: t.dim() == 0, "`{name}` has no dimension."),
+    "inference-tensor-in-graph": _INFERENCE,
+    "inference-tensor-in-place": _INFERENCE,
+    "inference-tensor-requires-grad": _INFERENCE,
+    "inference-tensor-version": _INFERENCE,
+    "input-requires-no-grad": line.input_without_grad,
+    "input-unused": line.input_unused,
+    "integer-requires-grad": one_tensor(
+        lambda t: not (t.is_floating_point() or t.is_complex()), "`{name}` is {what}."
+    ),
+    "item-of-many": one_tensor(lambda t: t.numel() != 1, "`{name}` is {what}."),
+    "leaf-in-place": one_tensor(
+        lambda t: t.is_leaf and t.requires_grad, "`{name}` is a leaf that requires grad."
+    ),
+    "leaf-moved-into-graph": line.leaf_in_graph,
+    "matmul-shapes": line.two_tensors,
+    "modified-in-place": modified_in_place,
+    "multi-view-in-place": written("`{name}` is {made}."),
+    "no-grad-view-in-place": written("`{name}` is {made}."),
+    "no-graph": no_graph,
+    "non-scalar-backward": line.differentiated,
+    "numpy-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
+    "optimizer-non-leaf": one_tensor(lambda t: not t.is_leaf, _NO_LEAF),
+    "out-argument": one_tensor(lambda t: t.requires_grad, _REQUIRES),
+    "requires-grad-of-non-leaf": one_tensor(lambda t: not t.is_leaf, _NO_LEAF),
+    "resize-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
+    "retain-grad-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
+    "saved-tensor-detached": detached_in_place,
+    "shapes-do-not-broadcast": line.two_tensors,
+    "target-broadcast": line.loss_and_target,
+    "target-size": line.loss_and_target,
+    "view-of-leaf-in-place": one_tensor(
+        lambda t: t.requires_grad, "`{name}` requires grad, and a part of it is written."
+    ),
+}
+
+_MOST_FRAMES = 100
+
+
+def _nothing(_: Case) -> Finding:
+    return Finding()
+
+
+def investigate(error: BaseException, entry: Entry, message: str) -> Finding:
+    """Look at the frames of `error`, which was recognised as `entry`.
+
+    Only reads. Frames can hold anything; what fails on the way is left out of the result.
+    """
+    finding = Finding()
+    try:
+        with plain_tensors():
+            case = Case(error.__traceback__, message)
+            if case.place is not None:
+                finding.details["line"] = str(case.place.source)
+                found = _METHODS.get(entry.id, _nothing)(case)
+                found.details = {**finding.details, **found.details}
+                finding = found
+    except Exception:  # frames can hold objects of any kind
+        return finding
+    return finding
+
+
+def cut_of(place: Place, name: str) -> Finding:
+    """Why the variable `name` of a running program does not require grad, if the source tells."""
+    try:
+        return explain_cut(place, ast.Name(name, ast.Load()), place.resolve(name)[1], name)
+    except Exception:  # as above
+        return Finding()
+
+
+def source_of(error: BaseException) -> str | None:
+    """The lines of the program in the traceback of `error`; None without one."""
+    if error.__traceback__ is None:
+        return None
+    return "".join(traceback.format_tb(error.__traceback__, limit=-_MOST_FRAMES))

@@ -1,0 +1,393 @@
+"""Through which variable a program reuses a part of a graph that backward has freed."""
+
+import ast
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from gradbook.see import torch_internals
+from gradbook.understand.culprit.case import Case, Finding, listed, quoted
+from gradbook.understand.culprit.cut import steps_without_derivative
+from gradbook.understand.culprit.frames import Place, function_of, torch_locals
+from gradbook.understand.culprit.source import (
+    Loop,
+    Scope,
+    bound,
+    calls,
+    dotted,
+    last_name,
+    own_parts,
+    read_in,
+    scope_of,
+)
+
+_MOST_NODES = 100_000  # that are looked at for what other results share
+
+
+def graph_freed(case: Case) -> Finding:
+    """The variable that carries the freed part, and which nodes that are."""
+    if not case.roots:
+        return _saved_tensors_read(case)
+    shared = _Shared(case)
+    if torch_locals(case.trace, {"backward": "utils/checkpoint.py"}):
+        ways: list[Callable[[Place], _Found | None]] = [shared.by_checkpoint]
+    else:
+        ways = [
+            shared.by_one_loss,
+            shared.by_loop,
+            shared.by_attribute,
+            shared.by_other_loss,
+            shared.by_earlier_backward,
+            shared.by_outside,
+        ]
+    found = next(
+        (one for way in ways for place in case.places if (one := way(place)) is not None),
+        shared.whole(),
+    )
+    finding = Finding()
+    if found is not None:
+        finding = Finding(found.name, [found.fact], found.variant)
+        made = shared.made(found.name)
+        if made is not None:
+            finding.details["made at"] = made
+            finding.facts.append(f"It is made in {made}.")
+    freed = shared.part(found)
+    if freed:
+        kinds = dict.fromkeys(torch_internals.node_name(node) for node in freed)
+        finding.details["freed nodes"] = listed(kinds, code=False, most=20)
+        finding.facts.append(
+            f"{len(freed)} of the {len(case.graph)} nodes of its graph are freed: "
+            f"{listed(kinds, code=False)}."
+        )
+    return finding
+
+
+class _Found(NamedTuple):
+    """The guilty variable, the variant of the entry, and what shows it."""
+
+    name: str
+    variant: str
+    fact: str
+
+
+class _Shared:
+    """Ways to tell the shared part; each looks at one frame."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.order = {node: number for number, node in enumerate(case.graph)}
+        self.saving: set[Node] = set()
+        self.freed: set[Node] = set()
+        for node in case.graph:
+            fields = torch_internals.saved_fields(node).values()
+            if fields:
+                self.saving.add(node)
+            if any(saved.released for saved in fields):
+                self.freed.add(node)
+        self.root_names = case.names(lambda one: any(one is root for root in case.roots))
+        self.budget = _MOST_NODES
+        self._candidates: dict[Place, dict[str, Node]] = {}
+
+    @cached_property
+    def stale(self) -> set[Node]:
+        """The nodes that are freed, or lead to one that is."""
+        found: set[Node] = set()
+        for node in reversed(self.case.graph):
+            if node in self.freed or any(one in found for one, _ in self.case.graph[node]):
+                found.add(node)
+        return found
+
+    def candidates(self, place: Place) -> dict[str, Node]:
+        """Named results inside the graph from which something freed is reached, nearest first."""
+        if place not in self._candidates:
+            found = {
+                name: node
+                for name, tensor in place.tensors()
+                if (node := tensor.grad_fn) in self.stale and name not in self.root_names
+            }
+            nearest = sorted(found.items(), key=lambda pair: self.order[pair[1]])
+            self._candidates[place] = dict(nearest)
+        return self._candidates[place]
+
+    def part(self, found: _Found | None) -> list[Node]:
+        """The freed nodes; behind the guilty result, if it is in this graph."""
+        below = None
+        if found is not None and found.variant in ("E07c", "E07d", "E07e"):
+            nodes = (self.candidates(place).get(found.name) for place in self.case.places)
+            node = next((one for one in nodes if one is not None), None)
+            below = torch_internals.walk([node]) if node is not None else None
+        return [
+            node
+            for node in self.case.graph
+            if node in self.freed and (below is None or node in below)
+        ]
+
+    def made(self, name: str) -> str | None:
+        """The last line that binds a name, in the innermost frame that has one."""
+        for place in self.case.places:
+            if place.scope is not None:
+                variable = name.partition("[")[0]
+                found = place.scope.definitions(variable, place.source.number)
+                if found:
+                    return quoted(found[0])
+        return None
+
+    # ---------------------------------------------------------------------------------- ways
+
+    def by_one_loss(self, place: Place) -> _Found | None:
+        """Backward is called on one loss again."""
+        scope = place.scope
+        for name in self.root_names:
+            again = _backward_again(scope, place, name) if scope is not None else None
+            if again is not None:
+                return _Found(name, "E07", again)
+        return None
+
+    def by_loop(self, place: Place) -> _Found | None:
+        """A constant made before a loop, or a state carried through it."""
+        scope = place.scope
+        names = list(self.candidates(place))
+        for loop in scope.loops(scope.statement) if scope is not None else ():
+            inside = {
+                name for one in (loop, *_statements(loop)) for name in bound(one) | _added_to(one)
+            }
+            read = read_in(loop)
+            for name in names:
+                variable = name.partition("[")[0]
+                if variable not in inside and variable in read:
+                    fact = f"`{name}` was computed before the loop; every turn uses it."
+                    return _Found(name, "E07c", fact)
+            carried = carried_names(_statements(loop))
+            for name in (*self.root_names, *names, *self.beside(place, carried)):
+                variable = name.partition("[")[0]
+                if variable in carried:
+                    fact = f"`{variable}` is carried from one turn of the loop to the next."
+                    return _Found(variable, "E07b", fact)
+        return None
+
+    def beside(self, place: Place, carried: set[str]) -> Iterator[str]:
+        """Carried results outside this graph that have a part in common with it.
+
+        The hidden state of an LSTM is such a one: the loss is computed from the output beside it.
+        """
+        for name, tensor in self.others(place):
+            shares = name.partition("[")[0] in carried and self.walked(tensor)
+            if shares and not self.order.keys().isdisjoint(shares):
+                yield name
+
+    def others(self, place: Place) -> Iterator[tuple[str, Tensor]]:
+        """Named results that are not in this graph."""
+        for name, tensor in place.tensors():
+            if tensor.grad_fn is not None and tensor.grad_fn not in self.order:
+                yield name, tensor
+
+    def walked(self, tensor: Tensor) -> set[Node]:
+        """The nodes behind a result; none once too many were looked at."""
+        if self.budget <= 0 or tensor.grad_fn is None:
+            return set()
+        found = set(torch_internals.walk([tensor.grad_fn]))
+        self.budget -= len(found)
+        return found
+
+    def by_attribute(self, place: Place) -> _Found | None:
+        """A result that an object keeps from one call of its methods to the next."""
+        for name in self.candidates(place):
+            path, _, attribute = name.partition("[")[0].rpartition(".")
+            makers = _makers(place.resolve(path)[1], attribute) if path else {}
+            if any(makers.values()):
+                fact = f"`{name}` keeps its graph from one call to the next."
+                return _Found(name, "E07b", fact)
+            if list(makers) == ["__init__"]:
+                fact = f"`{name}` was computed once, in `__init__`; every call uses it."
+                return _Found(name, "E07c", fact)
+        return None
+
+    def by_other_loss(self, place: Place) -> _Found | None:
+        """A result inside this graph and inside that of another loss that is freed."""
+        candidates = self.candidates(place)
+        for other, tensor in self.others(place) if candidates else ():
+            theirs = self.walked(tensor)
+            if any(_saves(node) for node in theirs if node not in self.order):
+                continue
+            for name, shared in candidates.items():
+                if shared in theirs:
+                    fact = f"`{name}` belongs to the graph of `{other}` too."
+                    return _Found(name, "E07d", fact)
+        return None
+
+    def by_earlier_backward(self, place: Place) -> _Found | None:
+        """A result made before an earlier backward, and used again after it."""
+        scope = place.scope
+        if scope is None or scope.statement is None:
+            return None
+        now = scope.statement.lineno
+        for name in self.candidates(place):
+            stores = [one.lineno for one in scope.stores(name.partition("[")[0])]
+            for one, _ in _backwards(scope):
+                if stores and max(stores) < one.lineno < now:
+                    fact = (
+                        f"`{name}` was made before the backward in line {one.lineno}, "
+                        "and is used again after it."
+                    )
+                    return _Found(name, "E07d", fact)
+        return None
+
+    def by_outside(self, place: Place) -> _Found | None:
+        """A result from another cell, or from outside of the function that fails."""
+        scope = place.scope
+        if scope is None:
+            return None
+        for name in self.candidates(place):
+            variable = name.partition("[")[0]
+            local = scope.stores(variable) or variable.partition(".")[0] in place.arguments
+            if not local and variable in read_in(scope.body):
+                return _Found(name, "E07c", f"`{name}` was computed outside of this code.")
+        return None
+
+    def by_checkpoint(self, place: Place) -> _Found | None:
+        """What the function of a reentrant checkpoint sees without being given it."""
+        for name in self.candidates(place):
+            fact = f"`{name}` is used in a reentrant checkpoint that does not see it as an input."
+            return _Found(name, "E07e", fact)
+        return None
+
+    def whole(self) -> _Found | None:
+        """Everything is freed, and no part of it can be to blame but the loss itself."""
+        for place in self.case.places:
+            for name in self.root_names:
+                if place.name_of(self.case.roots[0]) == name:
+                    local = name in place.arguments or (place.scope and place.scope.stores(name))
+                    others = any(map(self.candidates, self.case.places))
+                    if local or others or self.freed != self.saving:
+                        return None
+                    return _Found(name, "E07", f"The whole graph of `{name}` is freed.")
+        return None
+
+
+def _saves(node: Node) -> bool:
+    """Whether a node still has what it saved."""
+    return any(not saved.released for saved in torch_internals.saved_fields(node).values())
+
+
+def _statements(loop: Loop) -> list[ast.stmt]:
+    """The statements inside a loop, in their order."""
+    inside = [one for one in ast.walk(loop) if isinstance(one, ast.stmt) and one is not loop]
+    return sorted(inside, key=lambda one: one.lineno)
+
+
+def _makers(owner: object, attribute: str) -> dict[str, bool]:
+    """The methods that bind an attribute, and whether they compute it from what it was before."""
+    makers = {}
+    for kind in reversed(type(owner).__mro__):
+        for key, value in vars(kind).items():
+            function = function_of(value)
+            scope = scope_of(function) if function is not None else None
+            if function is not None and scope is not None and function.__code__.co_argcount:
+                name = f"{function.__code__.co_varnames[0]}.{attribute}"
+                if scope.stores(name):
+                    makers[key] = name in carried_names(scope.statements)
+    return makers
+
+
+def _backwards(scope: Scope) -> list[tuple[ast.stmt, str | None]]:
+    """The statements that run a backward pass and free its graph, with the name of the loss."""
+    return [
+        (statement, _loss_of(call))
+        for statement in scope.statements
+        for _, call in calls(statement)
+        if last_name(call.func) in ("backward", "grad") and not _retains(call)
+    ]
+
+
+def _loss_of(call: ast.Call) -> str | None:
+    """`loss` of ``loss.backward()``, and of ``torch.autograd.grad(loss, x)``."""
+    if call.args:
+        return dotted(call.args[0])
+    return dotted(call.func.value) if isinstance(call.func, ast.Attribute) else None
+
+
+def _retains(call: ast.Call) -> bool:
+    return any(word.arg in ("retain_graph", "create_graph") for word in call.keywords)
+
+
+def _backward_again(scope: Scope, place: Place, name: str) -> str | None:
+    """What shows that backward was called on one loss before."""
+    now = scope.statement
+    if now is None:
+        return None
+    stores = scope.stores(name)
+    for first, loss in _backwards(scope):
+        same = loss == name and first.lineno < now.lineno and name in read_in(*own_parts(now))
+        anew = any(first.lineno < one.lineno < now.lineno for one in stores)
+        if same and not anew and not scope.exclusive(first, now):
+            return f"Backward has run on `{name}` before, in line {first.lineno}."
+    for loop in scope.loops(now)[:1]:
+        if name in bound(loop) and isinstance(loop, ast.For):
+            path, given = place.resolve(ast.unparse(loop.iter))
+            several = given if type(given) in (list, tuple) else ()
+            loss = place.resolve(name)[1]
+            if sum(one is loss for one in several) > 1:
+                return f"`{path}` holds one loss more than once."
+        elif name in read_in(*own_parts(now)) and not any(
+            loop in scope.parents(one) for one in stores
+        ):
+            return f"`{name}` was computed before the loop, and not again in it."
+    return None
+
+
+def carried_names(statements: list[ast.stmt]) -> set[str]:
+    """The names that statements, run again and again, compute from what they were before.
+
+    Such a name is read before, or where, it is bound; its new value comes from the old one,
+    perhaps through other names; and nothing detaches it.
+    """
+    reads = [read_in(*own_parts(one)) | _added_to(one) for one in statements]
+    binds = [bound(one) | _added_to(one) for one in statements]
+    carried = set()
+    for name in set().union(*binds):
+        first = next(number for number, names in enumerate(binds) if name in names)
+        detached = any(_detaches(one, name) for one in statements)
+        if detached or not any(name in read for read in reads[: first + 1]):
+            continue
+        reached = {name}
+        derived: set[str] = set()
+        while reached:
+            derived |= reached
+            found = (new for read, new in zip(reads, binds, strict=True) if read & reached)
+            reached = set().union(*found)
+            if name in reached:
+                carried.add(name)
+                break
+            reached -= derived
+    return carried
+
+
+def _added_to(statement: ast.stmt) -> set[str]:
+    """``y`` of ``y += x`` and of ``y.append(x)``, which keep what it was before."""
+    if isinstance(statement, ast.AugAssign):
+        return bound(statement)
+    called = (called.rpartition(".") for called, _ in calls(statement))
+    return {name for name, _, method in called if name and method in ("append", "extend")}
+
+
+def _detaches(statement: ast.stmt, name: str) -> bool:
+    """``hidden = hidden.detach()``, and ``hidden.detach_()``."""
+    if any(called == f"{name}.detach_" for called, _ in calls(statement)):
+        return True
+    if name not in bound(statement):
+        return False
+    steps = {step for part in own_parts(statement) for step in steps_without_derivative(part)}
+    return not steps.isdisjoint({"detach()", ".data", "item()"})
+
+
+def _saved_tensors_read(case: Case) -> Finding:
+    """No backward is running: the program itself read what a node had saved."""
+    for name, tensor in case.at_hand():
+        if tensor.grad_fn is not None:
+            node = torch_internals.node_name(tensor.grad_fn)
+            fact = f"Backward has freed what the node of `{name}`, {node}, had saved."
+            return Finding(subject=name, facts=[fact], variant="E115")
+    return Finding(variant="E115")

@@ -1,0 +1,310 @@
+"""Which tensors of the failing line a message speaks of."""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradbook.see import torch_internals
+from gradbook.understand.culprit.case import Case, Finding, Operand, describe, made_by
+from gradbook.understand.culprit.frames import is_tensor, members, modules_in, torch_locals
+
+Method = Callable[[Case], Finding]
+_Test = Callable[[Tensor], bool]
+
+
+def one_tensor(wanted: _Test, fact: str) -> Method:
+    """The first tensor of the failing line that has a property.
+
+    Where there is no source it is a tensor of the frame, if only one has the property.
+
+    Args:
+        wanted: the property.
+        fact: a sentence with ``{name}``, ``{what}`` (dtype and shape) or ``{made}``.
+    """
+
+    def look(case: Case) -> Finding:
+        found = {id(one): (name, one) for name, one in case.at_hand() if wanted(one)}
+        if not found and case.place is not None and case.place.scope is None:
+            inside = reversed(case.place.tensors())
+            found = {id(one): (name, one) for name, one in inside if wanted(one)}
+            if len(found) > 1:
+                return Finding()
+        for name, tensor in found.values():
+            return _told(fact, name, tensor)
+        return Finding()
+
+    return look
+
+
+def written(fact: str) -> Method:
+    """The tensor that the failing line changes: the first one on which it works."""
+
+    def look(case: Case) -> Finding:
+        for name, tensor in case.at_hand():
+            return _told(fact, name, tensor)
+        return Finding()
+
+    return look
+
+
+def _told(fact: str, name: str, tensor: Tensor) -> Finding:
+    text = fact.format(name=name, what=describe(tensor), made=made_by(tensor))
+    return Finding(subject=name, facts=[text])
+
+
+def outside_zero_to_one(tensor: Tensor) -> bool:
+    """Whether a probability is none, or is nan. Computed only where no code of the program runs."""
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_floating_point():
+        return False
+    try:
+        with torch.no_grad(), torch._C._DisableTorchDispatch():
+            return bool(((tensor < 0) | (tensor > 1) | tensor.isnan()).any())
+    except RuntimeError:  # there are no numbers: on the meta device, or inside a transform
+        return False
+
+
+def differentiated(case: Case) -> Finding:
+    """The tensor whose backward was asked for."""
+    for root in case.roots:
+        name = case.name_of(root)
+        called = f"`{name}`" if name is not None else "The output"
+        return Finding(subject=name, facts=[f"{called} is {describe(root)}."])
+    return Finding()
+
+
+# --------------------------------------------------------------------- two that do not go together
+
+
+def two_tensors(case: Case) -> Finding:
+    """Two tensors that do not go together, by what the message says of them.
+
+    Torch's own frames hold the very tensors; where torch has none, the failing expression tells.
+    """
+    for rule in (_matrices, _size, _shapes, _dtypes, _last_dtype):
+        tests = rule(case.message)
+        finding = _fitting(case, tests) if tests else Finding()
+        if finding.subject is not None:
+            return finding
+    return _fitting(case, []) if "device" in case.message else Finding()
+
+
+def _fitting(case: Case, tests: list[_Test]) -> Finding:
+    """The tensors that fit: one for each test, or two on different devices."""
+    given = case.inside_torch
+    if "target dtype" in case.message:  # a loss has two of one dtype; the message says which
+        losses = dict.fromkeys(("cross_entropy", "nll_loss"), "nn/functional.py")
+        given = [[names["target"]] for names in torch_locals(case.trace, losses)]
+    for tensors in given:
+        named = [Operand(name, name, one) for one in tensors for name in [case.name_of(one) or ""]]
+        found = _choice(named, tests)
+        # Below an operator of the meta device torch compares what it has made itself.
+        if found and (tests or any(one.text for one in found)):
+            return _pair(found)
+    if case.inside_torch:
+        return Finding()
+    parts = [one for one in case.operands if one.value is None or is_tensor(one.value)]
+    return _pair(_choice(parts, tests))
+
+
+def _choice(parts: list[Operand], tests: list[_Test]) -> list[Operand]:
+    """The only way to give each test an operand; what is computed on the line may be anything."""
+    if len(tests) == 1:
+        fitting = [one for one in parts if one.tensor is not None and tests[0](one.tensor)]
+        return fitting if len(fitting) == 1 else []
+    pairs = [(one, other) for one in parts for other in parts if one is not other]
+    ways = [pair for pair in pairs if _fits(pair, tests)]
+    sure = [pair for pair in ways if None not in (pair[0].tensor, pair[1].tensor)]
+    if not tests:
+        return list(sure[0]) if sure else []
+    chosen = sure if len(parts) > 2 else ways
+    return list(chosen[0]) if chosen else []
+
+
+def _fits(pair: tuple[Operand, Operand], tests: list[_Test]) -> bool:
+    one, other = pair[0].tensor, pair[1].tensor
+    if not tests:
+        return one is not None and other is not None and one.device != other.device
+    return (one is None or tests[0](one)) and (other is None or tests[1](other))
+
+
+def _pair(found: list[Operand]) -> Finding:
+    named = [one for one in found if one.text]
+    facts = [f"`{one.text}` is {describe(one.tensor)}" for one in named if one.tensor is not None]
+    if not facts:
+        return Finding()
+    subject = " and ".join(one.text for one in named)
+    return Finding(subject=subject, facts=["; ".join(facts) + "."])
+
+
+_MATRICES = re.compile(r"\((\d+)x(\d+) and (\d+)x(\d+)\)")
+_SIZE = re.compile(r"tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
+_SHAPE = re.compile(r"[\[(](\d+(?:, ?\d+){0,9}),?[\])]")
+
+
+def _matrices(message: str) -> list[_Test]:
+    said = _MATRICES.search(message)
+    if said is None:
+        return []
+    rows, columns, inner, outer = (int(size) for size in said.groups())
+    # A batch becomes one matrix before the product, and a Linear turns its weight around.
+    return [
+        lambda t: bool(t.dim()) and t.shape[-1] == columns and t.numel() == rows * columns,
+        lambda t: tuple(t.shape) in ((inner, outer), (outer, inner)),
+    ]
+
+
+def _size(message: str) -> list[_Test]:
+    said = _SIZE.search(message)
+    return [_has_size(int(size)) for size in said.groups()] if said is not None else []
+
+
+def _has_size(size: int) -> _Test:
+    return lambda t: size in t.shape
+
+
+def _shapes(message: str) -> list[_Test]:
+    said = _SHAPE.findall(message.replace("torch.Size", ""))
+    if len(said) < 2:
+        return []
+    return [_has_shape(tuple(int(size) for size in one.split(","))) for one in said[:2]]
+
+
+def _has_shape(shape: tuple[int, ...]) -> _Test:
+    return lambda t: tuple(t.shape) == shape
+
+
+_DTYPES = {
+    "float": torch.float32,
+    "double": torch.float64,
+    "half": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "long": torch.int64,
+    "int": torch.int32,
+    "byte": torch.uint8,
+    "bool": torch.bool,
+    "complexfloat": torch.complex64,
+    "complexdouble": torch.complex128,
+}
+
+
+def _dtypes(message: str) -> list[_Test]:
+    words = [word.lower() for word in re.findall(r"[A-Za-z]\w*", message)]
+    said = list(dict.fromkeys(_DTYPES[word] for word in words if word in _DTYPES))
+    return [_has_dtype(one) for one in said] if len(said) == 2 else []
+
+
+def _last_dtype(message: str) -> list[_Test]:
+    """Of "expected scalar type Long but found Float" the last one is what came."""
+    words = [word.lower() for word in re.findall(r"[A-Za-z]\w*", message)]
+    return [_has_dtype(_DTYPES[word]) for word in words if word in _DTYPES][-1:]
+
+
+def _has_dtype(dtype: torch.dtype) -> _Test:
+    return lambda t: t.dtype == dtype
+
+
+def loss_and_target(case: Case) -> Finding:
+    """As `two_tensors`; the message has the target's size first, a program its prediction."""
+    finding = two_tensors(case)
+    if finding.subject is not None:
+        finding.subject = " and ".join(reversed(finding.subject.split(" and ")))
+    return finding
+
+
+# ---------------------------------------------------------------------------- single messages
+
+
+def input_unused(case: Case) -> Finding:
+    """The input of autograd.grad() at the place that the message names, else the first one."""
+    said = re.search(r"at index (\d+)", case.message)
+    number = int(said[1]) if said is not None else 0
+    if number >= len(case.inputs) or not is_tensor(case.inputs[number]):
+        return Finding(variant="E08")
+    tensor = case.inputs[number]
+    name = case.name_of(tensor)
+    called = f"`{name}`" if name is not None else f"Input {number}"
+    return Finding(
+        subject=name,
+        facts=[f"{called} is not in the graph of the output; it is {made_by(tensor)}."],
+        variant="E08" if tensor.grad_fn is None else "E08b",
+    )
+
+
+def input_without_grad(case: Case) -> Finding:
+    """The input of autograd.grad() that does not require grad."""
+    for tensor in case.inputs:
+        if is_tensor(tensor) and not tensor.requires_grad:
+            name = case.name_of(tensor)
+            called = f"`{name}`" if name is not None else "An input"
+            return Finding(subject=name, facts=[f"{called} does not require grad."])
+    return Finding()
+
+
+def grad_is_none(case: Case) -> Finding:
+    """The tensor of the line that has no gradient, and why."""
+    for name, tensor in case.at_hand():
+        if not tensor.is_leaf and not tensor.retains_grad:
+            fact = f"`{name}` is not a leaf ({made_by(tensor)}), so its gradient is not kept."
+            return Finding(subject=name, facts=[fact], variant="E16b")
+        if tensor.grad is None:
+            why = "no backward has reached it" if tensor.requires_grad else "it requires no grad"
+            return Finding(subject=name, facts=[f"`{name}.grad` is None: {why}."], variant="E16")
+    return Finding()
+
+
+def deepcopied(case: Case) -> Finding:
+    """The result that a module keeps."""
+    for names in torch_locals(case.trace, {"__deepcopy__": "torch/_tensor.py"}):
+        tensor = names.get("self")
+        name = case.name_of(tensor)
+        if is_tensor(tensor) and name is not None:
+            return Finding(subject=name, facts=[f"`{name}` has a graph: it is {made_by(tensor)}."])
+    return Finding()
+
+
+def leaf_in_graph(case: Case) -> Finding:
+    """The leaf of a recorded graph that is a result now."""
+    for node in case.graph:
+        leaf = torch_internals.leaf_of(node)
+        if leaf is not None and leaf.grad_fn is not None:
+            name = case.name_of(leaf)
+            called = f"`{name}`" if name is not None else "A leaf of the graph"
+            return Finding(subject=name, facts=[f"{called} is {made_by(leaf)} now."])
+    return Finding()
+
+
+def module_in_place(case: Case) -> Finding:
+    """The module of the failing expression that works in place, or the hooked module's output."""
+    for one in case.operands:
+        for path, module in modules_in({one.text: one.value}):
+            if members(module).get("inplace") is True:
+                kind = type(module).__name__
+                return Finding(subject=path, facts=[f"`{path}` ({kind}) works in place."])
+    for name, tensor in case.at_hand():
+        if tensor.grad_fn is not None and "BackwardHook" in torch_internals.node_name(
+            tensor.grad_fn
+        ):
+            return Finding(subject=name, facts=[f"`{name}` passed through a module with a hook."])
+    return Finding()
+
+
+def gave_nan(case: Case) -> Finding:
+    """What the node of the message was computed from, or made."""
+    said = re.search(r"Function '(\w+)'", case.message)
+    if said is None:
+        return Finding()
+    details = {"node": said[1]}
+    made = {one.grad_fn: name for place in case.places for name, one in place.tensors()}
+    for node, edges in case.graph.items():
+        if torch_internals.node_name(node) != said[1]:
+            continue
+        for child, _ in edges:
+            leaf = torch_internals.leaf_of(child) if child is not None else None
+            name = case.name_of(leaf) if leaf is not None else made.get(child)
+            if name is not None:
+                return Finding(name, [f"{said[1]} was computed from `{name}`."], "", details)
+        if node in made:
+            return Finding(made[node], [f"{said[1]} made `{made[node]}`."], "", details)
+    return Finding(details=details)

@@ -1,0 +1,253 @@
+"""Explain a tensor, a module, an exception or a pasted message."""
+
+import codecs
+import html
+import re
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from gradbook.understand import catalogue, culprit
+from gradbook.understand.catalogue import BASE_URL, Entry
+from gradbook.understand.explanation import Explanation
+from gradbook.understand.situation import of_module, of_tensor
+
+
+def explain(
+    obj: Tensor | nn.Module | BaseException | str | bytes, loss: Tensor | None = None
+) -> Explanation:
+    """Say why a tensor has no gradient, which parameters a loss reaches, or what an error means.
+
+    Only reads: no ``.grad`` is filled, no hook runs, and nothing is kept.
+
+    Args:
+        obj: a tensor of any kind; a module; an exception, with or without traceback; or text:
+            a message or a pasted traceback, also of an older torch.
+        loss: for a tensor or a module: whether the graph of this tensor reaches it.
+
+    Raises:
+        TypeError: `obj` or `loss` is of another type.
+
+    >>> import torch
+    >>> x = torch.ones(3, requires_grad=True)
+    >>> explain(x * 2).code
+    'non-leaf'
+    >>> print(explain("grad can be implicitly created only for scalar outputs"))
+    non-scalar-backward: `backward()` on more than one number
+      because
+        - Without an argument, `backward()` starts from the gradient 1, ...
+      cure
+        - Reduce the loss to one number: `loss.mean()` or `loss.sum()`.
+        ...
+    """
+    if loss is not None and not isinstance(loss, Tensor):
+        raise TypeError(f"loss must be a tensor, got {type(loss).__name__}: give it before .item()")
+    if isinstance(obj, Tensor):
+        return of_tensor(obj, loss)
+    if isinstance(obj, nn.Module):
+        return of_module(obj, loss)
+    if isinstance(obj, BaseException):
+        return _of_exception(obj)
+    if isinstance(obj, (bytes, bytearray)):
+        return _of_text(decoded(bytes(obj)))
+    if isinstance(obj, str):
+        return _of_text(obj)
+    raise _refused(obj)
+
+
+def _refused(obj: object) -> TypeError:
+    hint = ": to ask why x.grad is None, give x itself" if obj is None else ""
+    return TypeError(
+        f"explain needs a tensor, a module, an exception or a text, got {type(obj).__name__}{hint}"
+    )
+
+
+# ------------------------------------------------------------------------------------- messages
+
+
+def decoded(raw: bytes) -> str:
+    """Bytes of a file or a pipe as text; what cannot be read is replaced.
+
+    >>> decoded("größer".encode("utf-16"))  # Windows PowerShell writes a log like this
+    'größer'
+    """
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return raw.decode("utf-16" if wide else "utf-8-sig", "replace")
+
+
+def _of_text(text: str) -> Explanation:
+    text = catalogue.without_colours(text)
+    found = catalogue.find(text)
+    if not found and "&" in text:  # copied from the source of a web page
+        found = catalogue.find(html.unescape(text[-_LONGEST_SEARCH:]))
+    details = _last_line(text[-_LONGEST_SEARCH:])
+    if not found:
+        return _unknown(text, details)
+    if found[1:]:
+        details["also"] = ", ".join(match.entry.id for match in found[1:])
+    entry = found[0].entry
+    facts = _says(entry, found[0].message)
+    if entry.kind == "warning" and _TRACEBACK in text:
+        facts.insert(0, "This is a warning before the error; the error is not in the catalogue.")
+    more = [f"How to recognise it: {entry.signal}"]
+    if entry.context:
+        more.append(_PYTHONS_WORDS)
+    finding = culprit.Finding(facts=facts, details=details)
+    return _of_entry(entry, finding, found[0].message, more)
+
+
+def _of_exception(error: BaseException) -> Explanation:
+    one, entry, message = _recognised(error)
+    if entry is None:
+        message = _message(error)
+        return _unknown(f"{type(error).__name__}: {message}", {"message": message[:500]})
+    finding = culprit.investigate(one, entry, message)
+    message = " ".join(message.split())
+    if finding.subject is None and not finding.facts:
+        finding.facts += _says(entry, message)
+    if one is not error:
+        finding.details["inside"] = type(error).__name__
+    doubt = [_PYTHONS_WORDS] if entry.context and one.__traceback__ is None else []
+    return _of_entry(entry, finding, message, doubt)
+
+
+_LONGEST_SEARCH = 200_000
+_LONGEST_MESSAGE = 4_000  # as much as the catalogue looks at
+_MOST_ERRORS = 1_000
+_TRACEBACK = "Traceback (most recent call last)"
+_PYTHONS_WORDS = "These words are Python's own, so the error may come from elsewhere."
+
+
+def _recognised(error: BaseException) -> tuple[BaseException, Entry | None, str]:
+    """The error itself, or the nearest one behind it, that the catalogue knows."""
+    queue: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    for one in queue:  # grows while it is walked
+        if one is None or id(one) in seen:
+            continue
+        if len(seen) == _MOST_ERRORS:
+            break
+        seen.add(id(one))
+        message = _message(one)
+        entry = catalogue.match_message(
+            message, name=type(one).__name__, surroundings=culprit.source_of(one)
+        )
+        if entry is not None:
+            return one, entry, message
+        if isinstance(one, BaseExceptionGroup):
+            queue += one.exceptions
+        queue += [one.__cause__, None if one.__suppress_context__ else one.__context__]
+    return error, None, ""
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:_LONGEST_MESSAGE]
+    except Exception:  # a class of the program, with a __str__ that fails
+        return ""
+
+
+# What a message says itself, in our words.
+_SAYS = {
+    "modified-in-place": (
+        r"\[([\w.]+ \[[\d, ]*\])\](?:, which is output \d+ of (\w+))?.{0,80}"
+        r"is at version (\d+); expected version (\d+)",
+        "The tensor is a {0}{1}; it was saved at version {3}, and is at version {2}: look for "
+        "what changes it in place.",
+    ),
+    "anomaly-nan": (r"Function '(\w+)'", "The nan came out of {0}."),
+    "no-derivative": (r"derivative for '?([\w:. ]+)'? is not", "It is the derivative of {0}."),
+    "input-unused": (r"at index (\d+)", "It is input {0}, counted from 0."),
+    "forward-ad-unsupported": (r"forward AD with ([\w:.]+)", "The operation is {0}."),
+    "matmul-shapes": (r"\((\d+x\d+) and (\d+x\d+)\)", "The matrices are {0} and {1}."),
+}
+
+
+def _says(entry: Entry, message: str) -> list[str]:
+    pattern, sentence = _SAYS.get(entry.id, ("", ""))
+    found = re.search(pattern, message) if pattern else None
+    if found is None:
+        return []
+    words = [word or "" for word in found.groups()]
+    if entry.id == "modified-in-place" and words[1]:
+        words[1] = f", made by {words[1]}"
+    return [sentence.format(*words)]
+
+
+def _of_entry(
+    entry: Entry, finding: culprit.Finding, message: str, more: Iterable[str] = ()
+) -> Explanation:
+    because, cures = [*finding.facts], [*entry.cures]
+    variant = entry.variant_of(message)
+    if finding.subject is not None:
+        seen = (one for one in entry.variants if one.source == finding.variant)
+        variant = next(seen, variant)
+    if variant is not None:
+        because.append(variant.because)
+        cures = [variant.cure, *cures][:_MOST_CURES]
+        finding.details["cause"] = variant.title
+    else:
+        because += entry.because
+    if entry.related:
+        finding.details["related"] = ", ".join(entry.related)
+    return Explanation(
+        code=entry.id,
+        title=entry.title,
+        because=tuple(dict.fromkeys([*because, *more])),
+        cure="\n".join(dict.fromkeys(cures)),
+        url=entry.url,
+        subject=finding.subject,
+        kind=entry.kind,
+        details=finding.details,
+    )
+
+
+_MOST_CURES = 3  # where the cause is known, the others matter less
+
+
+def _unknown(text: str, details: dict[str, str]) -> Explanation:
+    near = catalogue.nearest(text) if text.strip() else ()
+    because = ["This text is not in the catalogue." if text.strip() else "There is no text."]
+    if near:
+        details["nearest"] = ", ".join(entry.id for entry in near)
+        because += [f"It shares words with {entry.id}: {entry.title}." for entry in near]
+    return Explanation(
+        code="not-recognised",
+        title="not recognised",
+        because=tuple(because),
+        cure="Look through the Clinic, or search it for the words of the message.",
+        url=BASE_URL + "clinic/index.html",
+        details=details,
+    )
+
+
+# A frame as Python, also behind torchrun's `[rank0]:`, and as IPython writes it: first the file,
+# then a few lines, of which an arrow points at one.
+_FRAME = re.compile(r'(?:\[\w+\]:)?[^\w"]*File "([^"]+)", line (\d+), in ')
+_CELL = re.compile(r"(?:Cell (In ?\[\d+\])|(?:File )?([~/\w.<>\\:-]{1,300}?)(?::\d+,)? in )")
+_ARROW = re.compile(r"-{1,6}> ?(\d+) (.*)")
+_RANK = re.compile(r"^\[\w+\]:")
+_LIBRARY = re.compile(r"(site|dist)-packages|lib/python\d|<frozen ")
+
+
+def _last_line(text: str) -> dict[str, str]:
+    """The last line of a pasted traceback that is not in a library."""
+    lines = text.splitlines()
+    frames: list[tuple[str, str, str]] = []
+    cell = ""
+    for number, line in enumerate(lines):
+        if frame := _FRAME.match(line):
+            source = "".join(lines[number + 1 : number + 2])
+            frames.append((frame[1], frame[2], _RANK.sub("", source)))
+        elif header := _CELL.match(line):
+            cell = header[1] or header[2]
+        elif (arrow := _ARROW.match(line)) and cell:
+            frames.append((cell, arrow[1], arrow[2]))
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
+    if not frames:
+        return {}
+    file, number_of_line, source = (own or frames)[-1]
+    return {"line": f"{file}:{number_of_line}: {source.strip()[:_LONGEST_LINE]}"}
+
+
+_LONGEST_LINE = 200
