@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from gradbook.understand.explain import decoded, explain
-
 _LONGEST = 4_000_000  # bytes of the input that are kept; a log can be endless
 _PIECE = 65_536
 
@@ -71,6 +69,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         except OSError as error:
             print(f"cannot read {options.file}: {error.strerror}", file=sys.stderr)
             return 2
+    # It loads torch: a program's output does not wait for that, and Ctrl-C finds us in `main`.
+    from gradbook.understand.explain import decoded, explain
+
     text = decoded(raw)[-_LONGEST:]
     explanation = explain(text)
     known = explanation.kind != "unknown"

@@ -27,7 +27,7 @@ def _start(app: Sphinx) -> None:
 
 def _use(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
     """Have kernels come from the server, if it saves time."""
-    import forked_kernels  # takes long, and the server should have started before
+    from execution import forked_kernels  # takes long, and the server should have started before
 
     forked_kernels.use_prompt_client()
     enough = app.config.warm_kernels_from
@@ -46,7 +46,7 @@ def _stop(*_: object) -> None:
     """End the server and all its kernels."""
     global server  # noqa: PLW0603 -- as above
     if server is not None:
-        import forked_kernels
+        from execution import forked_kernels
 
         forked_kernels.use(None)
         server.stop()
