@@ -104,6 +104,16 @@ def steps_twice(model, x, y, optimizer):
     return right_step(model, x, y, optimizer)
 
 
+def without_the_optimizer(model, x, y, optimizer):
+    """Step by hand, with the rate that the optimizer happens to have."""
+    loss = nn.functional.mse_loss(model(x), y)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    with torch.no_grad():
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.sub_(0.2 * gradient)
+    return loss.item()
+
+
 def returns_loss_after(model, x, y, optimizer):
     """Return the loss of the new weights."""
     right_step(model, x, y, optimizer)
@@ -124,6 +134,7 @@ def returns_zero(model, x, y, optimizer):
         (steps_first, "step.. comes after backward"),
         (sums, "the loss is their mean"),
         (steps_twice, "wrong after 4 calls"),
+        (without_the_optimizer, r"not by the optimizer: call optimizer\.step\(\)"),
         (returns_loss_after, "return the one before it"),
         (returns_zero, "not the loss"),
     ],

@@ -1,5 +1,7 @@
 """Exercises of the page *Linear regression, four times*."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,9 @@ from gradbook.check.answers import (
     answer_function,
     judge_numbers,
 )
+
+# What the text of the exercise gives; the page holds its numbers against these.
+ONE_STEP: dict[str, Any] = {"x": [1.0, 2.0], "y": [2.0, 4.0], "w": 0.0, "rate": 0.1}
 
 
 def one_step(answer: Numbers) -> None:
@@ -25,15 +30,15 @@ def one_step(answer: Numbers) -> None:
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: A step goes against the gradient: subtract it.
     """
-    rate = 0.1
-    x, y = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0])
-    w = torch.tensor(0.0, requires_grad=True)
-    gradient = torch.autograd.grad(((w * x - y) ** 2).mean(), w)[0]
+    x, y, w = (torch.tensor(ONE_STEP[name]) for name in "xyw")
+    rate = ONE_STEP["rate"]
+    each = 2 * (w * x - y) * x
+    gradient = each.mean()
     step = -rate * gradient
     judge_numbers(
         answer,
         w + step,
-        right="The gradient is the mean of -4 and -16, and w moves against it.",
+        right=f"The gradient is the mean of {each[0]:g} and {each[1]:g}, and w moves against it.",
         mistakes={
             "A step goes against the gradient: subtract it.": -step,
             "That is the gradient; the step is the rate times it, subtracted.": gradient,
@@ -68,6 +73,8 @@ def training_step(answer: object) -> None:
     x, y = data.line(20, intercept=0.5, dtype=torch.float64)
     model = _model()
     optimizer = torch.optim.SGD(model.parameters(), lr=_RATE)
+    steps: list[None] = []
+    optimizer.register_step_post_hook(lambda *_: steps.append(None))
     returned: list[float] = []
     found: list[list[float]] = []
     for _ in range(_CALLS):
@@ -88,6 +95,11 @@ def training_step(answer: object) -> None:
         raise WrongAnswer(
             "The parameters did not move: call backward() and then optimizer.step(), "
             "and clear before backward()."
+        )
+    if not steps:
+        raise WrongAnswer(
+            "The parameters moved, but not by the optimizer: call optimizer.step(), so that the "
+            "step is right for any optimizer and any rate."
         )
     if not _equal(found, right):
         _, never_cleared = _reference(x, y, clear=False)
