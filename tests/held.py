@@ -117,8 +117,6 @@ learn/gradient-by-hand.md
 
 learn/in-place.md
 
-learn/linear-regression.md
-
 learn/micro-batches.md
 
 learn/requires-grad.md

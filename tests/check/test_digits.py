@@ -14,7 +14,13 @@ def test_the_right_count_is_accepted_in_each_form(answer, capsys):
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [(4608, "biases are missing"), (9216, "One bias"), (320, "16 channels")]
+    ("answer", "message"),
+    [
+        (4608, "biases are missing"),
+        (9216, "One bias"),
+        (320, "16 channels"),
+        (4640.001, "whole number"),
+    ],
 )
 def test_a_wrong_count_is_recognised(answer, message):
     """The usual mistakes have their own message."""
@@ -62,23 +68,47 @@ def by_backward(model, image):
     return leaf.grad
 
 
+def by_clearing(model, image):
+    """Clear what was left, and with it the gradients that waited for a step."""
+    gradient = by_backward(model, image)
+    model.zero_grad()
+    return gradient
+
+
+def by_freezing(model, image):
+    """Switch the flags of the parameters off for good."""
+    model.requires_grad_(False)
+    return by_backward(model, image)
+
+
+def by_freezing_for_a_while(model, image):
+    """A right solution: the flags are put back."""
+    model.requires_grad_(False)
+    gradient = by_backward(model, image)
+    model.requires_grad_(True)
+    return gradient
+
+
 def on_the_image(model, image):
     """Changes the flag of what it was given."""
     image.requires_grad_()
     return torch.autograd.grad(model(image[None]).max(), image)[0]
 
 
-def test_a_quiet_gradient_is_accepted(capsys):
-    """Nothing is left in a .grad."""
-    digits.quiet_saliency(by_grad)
+@pytest.mark.parametrize("answer", [by_grad, by_freezing_for_a_while])
+def test_a_quiet_gradient_is_accepted(answer, capsys):
+    """Each .grad and each flag is as it was."""
+    digits.quiet_saliency(answer)
     assert capsys.readouterr().out.startswith("Right.")
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (by_backward, "parameters have a .grad"),
-        (on_the_image, "image was changed"),
+        (by_backward, r"changes the \.grad of model\.1\.weight"),
+        (by_clearing, r"changes the \.grad of model\.1\.weight"),
+        (by_freezing, r"leaves requires_grad=False on model\.1\.weight"),
+        (on_the_image, "leaves requires_grad=True on image"),
         (lambda model, image: by_grad(model, image)[0], "has shape"),
         (lambda model, image: -by_grad(model, image), "not the gradient"),
     ],
@@ -87,6 +117,18 @@ def test_a_loud_or_wrong_gradient_is_told(function, message):
     """The message says what was left behind, or that the numbers are wrong."""
     with pytest.raises(WrongAnswer, match=message):
         digits.quiet_saliency(function)
+
+
+def test_shares_leave_the_answers_alone():
+    """A function that sorts its arguments in place is refused."""
+
+    def sorts(answers, labels):
+        found = shares(answers, labels)
+        answers.copy_(answers.sort().values)
+        return found
+
+    with pytest.raises(WrongAnswer, match="changes the values of answers"):
+        digits.accuracy_by_class(sorts)
 
 
 def test_wrong_types_are_type_errors(capsys):

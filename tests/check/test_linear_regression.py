@@ -114,6 +114,12 @@ def without_the_optimizer(model, x, y, optimizer):
     return loss.item()
 
 
+def leaves_eval_mode(model, x, y, optimizer):
+    """Take the step, and leave the model in eval mode."""
+    model.eval()
+    return right_step(model, x, y, optimizer)
+
+
 def returns_loss_after(model, x, y, optimizer):
     """Return the loss of the new weights."""
     right_step(model, x, y, optimizer)
@@ -134,6 +140,7 @@ def returns_zero(model, x, y, optimizer):
         (steps_first, "step.. comes after backward"),
         (sums, "the loss is their mean"),
         (steps_twice, "wrong after 4 calls"),
+        (leaves_eval_mode, "leaves model in evaluation mode"),
         (without_the_optimizer, r"not by the optimizer: call optimizer\.step\(\)"),
         (returns_loss_after, "return the one before it"),
         (returns_zero, "not the loss"),

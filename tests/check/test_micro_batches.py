@@ -30,6 +30,7 @@ def test_steps_and_rows_are_accepted_in_each_form(answer, capsys):
         ([1000 / 128, 104], "no part of one"),
         ([63, 8], "a step for each micro-batch"),
         ([8, 100], "too small"),
+        ([8, 104.1], "whole number"),
         (8, "has 1 number"),
     ],
 )
@@ -216,6 +217,21 @@ def test_a_whole_window_in_memory_is_told():
         micro_batches.exact_epoch(joined)
     with pytest.raises(WrongAnswer, match="still held when the next one came"):
         micro_batches.exact_epoch(one_backward)
+
+
+def test_a_loop_that_leaves_something_behind_is_told():
+    """Weights and gradients may change; modes and batches may not."""
+
+    def in_eval_mode(model, loader, optimizer, every):
+        by_accumulator(model.eval(), loader, optimizer, every)
+
+    def on_scaled_batches(model, loader, optimizer, every):
+        by_accumulator(model, ((x, y.mul_(2)) for x, y in loader), optimizer, every)
+
+    with pytest.raises(WrongAnswer, match="leaves model in evaluation mode"):
+        micro_batches.exact_epoch(in_eval_mode)
+    with pytest.raises(WrongAnswer, match=r"changes the values of batches\[1\]"):
+        micro_batches.exact_epoch(on_scaled_batches)
 
 
 def test_a_wrong_number_of_steps_is_counted():

@@ -111,8 +111,8 @@ def test_a_fair_look_is_accepted(answer, capsys):
     [
         ({"evaluate": False}, r"model\.eval\(\)"),
         ({"grad": True}, "graph was recorded"),
-        ({"back": "no"}, "The model is in eval mode afterwards"),
-        ({"back": "whole"}, r"model\[0\] is in train mode afterwards; before it was in eval mode"),
+        ({"back": "no"}, "leaves model in evaluation mode"),
+        ({"back": "whole"}, r"leaves model\.0 in training mode; before, it was in evaluation"),
         ({"mean": True}, "batches' means"),
     ],
 )
@@ -120,6 +120,41 @@ def test_an_unfair_look_is_told_why(mistake, message):
     """Each mistake has its message; a frozen part must not be woken up."""
     with pytest.raises(WrongAnswer, match=message):
         training_loop.fair_look(lambda model, loader: look(model, loader, **mistake))
+
+
+def leaves_autograd_off(model, loader):
+    """Switch the session's grad mode off for good."""
+    torch.set_grad_enabled(False)
+    return look(model, loader)
+
+
+def clears_the_model(model, loader):
+    """Look, and set all weights to zero."""
+    found = look(model, loader)
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    return found
+
+
+def freezes_the_model(model, loader):
+    """Record no graph because nothing may learn any more."""
+    model.requires_grad_(False)
+    return look(model, loader)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (leaves_autograd_off, "leaves the grad mode changed"),
+        (clears_the_model, r"changes the values of model\.0\.weight"),
+        (freezes_the_model, r"leaves requires_grad=False on model\.0\.weight"),
+    ],
+)
+def test_a_look_that_leaves_something_behind_is_refused(answer, message):
+    """A right number is not enough; the session goes on as before even so."""
+    with pytest.raises(WrongAnswer, match=message):
+        training_loop.fair_look(answer)
+    assert torch.is_grad_enabled()
 
 
 def test_a_fair_look_draws_no_random_number():

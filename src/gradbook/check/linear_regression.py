@@ -12,6 +12,7 @@ from gradbook.check.answers import (
     answer_function,
     judge_numbers,
 )
+from gradbook.check.traces import leaves_no_trace
 
 # What the text of the exercise gives; the page holds its numbers against these.
 ONE_STEP: dict[str, Any] = {"x": [1.0, 2.0], "y": [2.0, 4.0], "w": 0.0, "rate": 0.1}
@@ -52,7 +53,8 @@ def training_step(answer: object) -> None:
     """Check ``train_step(model, x, y, optimizer)``: one step each call, and the loss before it.
 
     Raises:
-        WrongAnswer: the weights or the losses are wrong; the message says why.
+        WrongAnswer: the weights or the losses are wrong, or something else is not as before; the
+            message says what.
         TypeError: `answer` is not a function, or it returns something else than a number.
 
     >>> def train_step(model, x, y, optimizer):
@@ -78,7 +80,15 @@ def training_step(answer: object) -> None:
     returned: list[float] = []
     found: list[list[float]] = []
     for _ in range(_CALLS):
-        loss = train_step(model, x, y, optimizer)
+        with (
+            leaves_no_trace(
+                "train_step(model, x, y, optimizer)",
+                may=("values", "grad"),
+                model=model,
+            ),
+            leaves_no_trace("train_step(model, x, y, optimizer)", x=x, y=y),
+        ):
+            loss = train_step(model, x, y, optimizer)
         if isinstance(loss, Tensor):
             raise TypeError(
                 "train_step returned a tensor: return a Python number, loss.item(), "

@@ -13,6 +13,7 @@ from gradbook.check.answers import (
     answer_function,
     judge_numbers,
 )
+from gradbook.check.traces import leaves_no_trace
 
 _Part = tuple[Tensor, Tensor]
 
@@ -65,6 +66,7 @@ def steps_and_rows(answer: Numbers) -> None:
                 parts, rows % size
             ),
         },
+        counts=True,
     )
 
 
@@ -107,14 +109,15 @@ def whole_from_means(answer: Numbers) -> None:
 
 
 def exact_epoch(answer: object) -> None:
-    """Check ``train_epoch(model, loader, optimizer, every)``: exact steps, one part at a time.
+    """Check ``train_epoch(model, loader, optimizer, every)``: exact steps, one graph at a time.
 
     The loss is the mean squared error over all rows of a window. The micro-batches have unequal
     sizes, the last window is shorter, and the loader has no length.
 
     Raises:
-        WrongAnswer: steps are missing or too many, the weights are not those of exact steps, or
-            more than one micro-batch was held; the message says which.
+        WrongAnswer: steps are missing or too many, the weights are not those of exact steps, more
+            than the graph of one micro-batch was held, or something is not as before; the message
+            says which.
         TypeError: `answer` is not a function.
 
     >>> exact_epoch(lambda model, loader, optimizer, every: None)
@@ -135,8 +138,14 @@ def exact_epoch(answer: object) -> None:
         steps += 1
 
     optimizer.register_step_post_hook(count)
+    call = "train_epoch(model, loader, optimizer, every)"
+    data = [tensor for part in parts for tensor in part]
     try:
-        function(model, (part for part in parts), optimizer, _EVERY)
+        with (
+            leaves_no_trace(call, may=("values", "grad"), model=model),
+            leaves_no_trace(call, batches=data),
+        ):
+            function(model, (part for part in parts), optimizer, _EVERY)
     except TypeError as error:
         if "has no len()" not in str(error):
             raise
@@ -163,7 +172,7 @@ def exact_epoch(answer: object) -> None:
             "The number of steps is right, but the weights afterwards are not those of steps with "
             "the mean over all rows of each window."
         )
-    print("Right. Each step has the gradient of its whole window, and one part is held at a time.")
+    print("Right. Each step has the gradient of its whole window, and one graph is held at a time.")
 
 
 _EVERY = 3
