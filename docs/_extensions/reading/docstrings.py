@@ -5,13 +5,16 @@ where reStructuredText would want a role; types are those of torch and Python. T
 
 - makes a link of a name that the API page describes, and code of any other;
 - leaves out the signature of a class of results, which is made by functions only;
-- leads names of torch, NumPy and Python to their own documentation, without fetching an inventory;
+- leads names of torch and Python to their own documentation, by inventories in ``_inventories``, so
+  that a build fetches none; ``intersphinx`` reads them;
 - keeps docstrings out of translations: they are part of the code, and reStructuredText, which the
   translation of a Markdown page cannot be.
 """
 
 import dataclasses
 import re
+from functools import cache
+from pathlib import Path
 
 from docutils import nodes
 from sphinx import addnodes
@@ -20,34 +23,19 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 from sphinx.transforms import SphinxTransform
+from sphinx.util.inventory import InventoryFile
 
 _NAME = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 _CALL = re.compile(r"[A-Za-z_][\w.]*")
-_TORCH = "https://docs.pytorch.org/docs/stable/"
-_PYTHON = "https://docs.python.org/3/library/"
-# Names as annotations resolve them, and where they are described: an own address for each, since
-# neither site lays out its pages by one rule.
-EXTERNAL = {
-    "Axes": "https://matplotlib.org/stable/api/_as_gen/matplotlib.axes.Axes.html",
-    "torch.Generator": f"{_TORCH}generated/torch.Generator.html",
-    "torch.Tensor": f"{_TORCH}tensors.html#torch.Tensor",
-    "torch.device": f"{_TORCH}tensor_attributes.html#torch.device",
-    "torch.dtype": f"{_TORCH}tensor_attributes.html#torch.dtype",
-    "torch.amp.GradScaler": f"{_TORCH}amp.html#torch.amp.GradScaler",
-    "torch.nn.Module": f"{_TORCH}generated/torch.nn.Module.html",
-    "torch.optim.Optimizer": f"{_TORCH}optim.html#torch.optim.Optimizer",
-    "torch.optim.lr_scheduler.LRScheduler": (
-        f"{_TORCH}generated/torch.optim.lr_scheduler.LRScheduler.html"
-    ),
-    "os.PathLike": f"{_PYTHON}os.html#os.PathLike",
-    "pathlib.Path": f"{_PYTHON}pathlib.html#pathlib.Path",
-    **{
-        f"collections.abc.{name}": f"{_PYTHON}collections.abc.html#collections.abc.{name}"
-        for name in ("Callable", "Iterable", "Iterator", "Mapping", "Sequence")
-    },
+_INVENTORIES = Path(__file__).parents[2] / "_inventories"
+_SITES = {
+    "matplotlib": "https://matplotlib.org/stable/",
+    "python": "https://docs.python.org/3/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
 }
 # Where a class is defined is not where a reader imports it from.
 _PUBLIC_NAMES = {
+    "Axes": "matplotlib.axes.Axes",
     "torch._C.Generator": "torch.Generator",
     "torch.amp.grad_scaler.GradScaler": "torch.amp.GradScaler",
     "torch.nn.modules.module.Module": "torch.nn.Module",
@@ -89,7 +77,15 @@ def _public(name: str, owner: str) -> str | None:
     holder = getattr(gradbook, owner.rpartition(".")[2], None) if owner else None
     if isinstance(holder, type) and _is_member(holder, name):
         return f"{owner}.{name}"
-    return name if name in EXTERNAL else None
+    return name if name in _foreign_names() else None
+
+
+@cache
+def _foreign_names() -> frozenset[str]:
+    """What the inventories have."""
+    texts = (path.read_bytes() for path in _INVENTORIES.glob("*.txt"))
+    found = (InventoryFile.loads(text, uri="").data for text in texts)
+    return frozenset(name for inventory in found for names in inventory.values() for name in names)
 
 
 def _is_member(holder: type, name: str) -> bool:
@@ -127,17 +123,18 @@ def _hide_signature(
 def _lead_outside(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node
 ) -> nodes.Node | None:
-    """Answer for a name that is not of the package."""
+    """Name what is not of the package as its readers do; then intersphinx finds it."""
     if node.get("refdomain") != "py":
         return None
     target = _PUBLIC_NAMES.get(node["reftarget"], node["reftarget"])
     if target in _PRIVATE:
         return content
-    if target not in EXTERNAL:
-        return None
-    if content.astext() == node["reftarget"]:  # not a text of the author's
-        content = nodes.inline("", target)
-    return nodes.reference("", "", content, internal=False, refuri=EXTERNAL[target])
+    if target in _foreign_names():
+        if content.astext() == node["reftarget"]:  # not a text of the author's
+            content[:] = [nodes.Text(target)]
+        # Annotations call everything a class, docstrings an object.
+        node["reftype"], node["reftarget"] = "class", target
+    return None
 
 
 def _name_attributes(app: Sphinx, doctree: nodes.document) -> None:
@@ -164,6 +161,9 @@ def _settle(app: Sphinx, config: Config) -> None:
     config.autodoc_typehints = "description"  # signatures stay short enough to read
     config.autodoc_typehints_description_target = "documented_params"
     config.autodoc_typehints_format = "short"
+    config.intersphinx_mapping = {
+        name: (site, str(_INVENTORIES / f"{name}.txt")) for name, site in _SITES.items()
+    }
     config.napoleon_use_ivar = True  # attributes are a list, not an entry each
 
 
@@ -171,11 +171,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
+    app.setup_extension("sphinx.ext.intersphinx")
     app.add_transform(_KeepEnglish)
-    app.connect("config-inited", _settle)
+    app.connect("config-inited", _settle, priority=400)  # before intersphinx checks it
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # Napoleon has 500
     app.connect("autodoc-process-docstring", _rewrite, priority=600)
     app.connect("autodoc-process-signature", _hide_signature)
     app.connect("doctree-read", _name_attributes)
-    app.connect("missing-reference", _lead_outside)
+    app.connect("missing-reference", _lead_outside, priority=400)  # intersphinx has 500
     return {"parallel_read_safe": True, "parallel_write_safe": True}

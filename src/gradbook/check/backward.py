@@ -12,7 +12,7 @@ from gradbook.check.answers import (
     read_letters,
     unanswered,
 )
-from gradbook.graph import graph
+from gradbook.see.graph import graph
 
 
 def by_hand(answer: Numbers) -> None:
