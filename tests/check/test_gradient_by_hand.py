@@ -87,6 +87,18 @@ def test_intercept_says_what_is_wrong(answer, message):
         gradient_by_hand.intercept(answer)
 
 
+def test_intercept_refuses_a_function_that_changes_its_data():
+    """The learner's arrays would be wrong for whatever comes next."""
+
+    def in_place(w, b, x, y):
+        x *= w
+        x += b - y
+        return 2 * x.mean()
+
+    with pytest.raises(WrongAnswer, match="changes the values of x"):
+        gradient_by_hand.intercept(in_place)
+
+
 def test_intercept_needs_a_function():
     """The result of a call is not the function."""
     with pytest.raises(TypeError, match=r"your function of \(w, b, x, y\)"):
