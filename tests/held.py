@@ -113,8 +113,6 @@ learn/digits.md
 
 learn/grad-fn.md
 
-learn/gradient-by-hand.md
-
 learn/in-place.md
 
 learn/micro-batches.md
