@@ -67,8 +67,9 @@ def test_a_public_name_is_a_link_and_a_parameter_is_code(html):
 
 def test_names_of_torch_and_python_lead_to_their_documentation(html):
     """Under the name that a reader imports."""
-    assert 'href="https://docs.pytorch.org/docs/stable/tensors.html#torch.Tensor"' in html
-    assert 'href="https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module"' in html
+    torch = "https://docs.pytorch.org/docs/stable/"
+    assert f'href="{torch}tensors.html#torch.Tensor"' in html
+    assert f'href="{torch}generated/torch.nn.Module.html#torch.nn.Module"' in html
 
 
 def test_results_have_no_signature(html):
