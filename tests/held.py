@@ -93,10 +93,6 @@ deeper/mixed-precision.md
 
 howto/accumulate-with-mixed-precision.md
 
-howto/clip-gradients.md
-
-howto/freeze-layers.md
-
 howto/resume-training.md
 
 howto/stop-a-memory-leak.md
