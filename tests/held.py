@@ -95,8 +95,6 @@ howto/accumulate-with-mixed-precision.md
 
 howto/resume-training.md
 
-howto/stop-a-memory-leak.md
-
 index.md
 
 learn/accumulation.md
