@@ -175,9 +175,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
-    """Put faults into the package, one at a time, and count those that a test notices."""
+    """Put faults into the package and the text, one at a time, and count those that are noticed."""
     install(session, "mutation")
-    session.run("python", "tests/mutation", *session.posargs)
+    session.run("python", "tests/mutation", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session(default=False)

@@ -132,7 +132,7 @@ _NO_TEXT |= {"toctree"}
 # Roles that show what they name; others show their text, or code.
 _SILENT_ROLES = {"class", "doc", "download", "eval", "func", "meth", "mod", "ref"}
 
-_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _NUMBER = r"(?P<number>(?:\d[\d_]*(?:\.\d+)*|\.\d+)(?:\.?[eE][+-]?\d+)?)"
 _THOUSANDS = r"(?P<thousands>\d{1,3}(?:,\d{3})+(?![\d,]))"
@@ -204,6 +204,13 @@ class Held:
     claims: tuple[Claim, ...]
     numbers: tuple[Number, ...]
 
+    @property
+    def written(self) -> Iterator[tuple[Claim, float | None]]:
+        """The numbers written in the claims, in order; None stands for the one of a reason."""
+        for claim in self.claims:
+            for literal in claim.literals if claim.reason is None else (None,):
+                yield claim, literal
+
 
 @dataclass
 class Page:
@@ -264,12 +271,14 @@ _Event = _Heading | _Cell | _Comment | _Text
 
 def _events(text: str, first: int) -> Iterator[_Event]:
     """Walk through Markdown whose first line is line `first` of the page."""
-    tokens = _parser().parse(text)
-    for token in tokens:
+    description: list[_Text] = []
+    for token in _parser().parse(text):
         line = first + token.map[0] if token.map else first
         match token.type:
             case "heading_open":
                 yield _Heading()
+                yield from description  # is held below the title of the page
+                description.clear()
             case "inline":
                 yield _Text(line, list(_pieces(token.children or [])))
             case "math_block" | "math_block_label" | "amsmath":
@@ -278,8 +287,17 @@ def _events(text: str, first: int) -> Iterator[_Event]:
                 yield _Text(line, [("prose", html.unescape(re.sub("<[^>]+>", " ", token.content)))])
             case "fence" | "colon_fence":
                 yield from _directive(token, line)
+            case "front_matter":
+                description.append(_Text(line, [("prose", _description(token.content))]))
             case "myst_line_comment":
                 yield _Comment(line, first + token.map[1] - 1, token.content)
+
+
+def _description(front_matter: str) -> str:
+    """What search engines show; on the line below for each line above it."""
+    meta = (yaml.safe_load(front_matter).get("myst") or {}).get("html_meta") or {}
+    above = front_matter.partition("description:")[0].count("\n") + 1
+    return "\n" * above + meta.get("description", "")
 
 
 def _directive(token: Token, line: int) -> Iterator[_Event]:
@@ -355,7 +373,7 @@ def _plain(kind: str, text: str) -> str:
     if kind == "math":
         text = re.sub(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3})", ",", text)
         return _TEX_SILENT.sub(lambda found: "\n" * found[0].count("\n"), text)
-    text = re.sub(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda power: f"^{power[0]}".translate(_SUPERSCRIPT), text)
+    text = re.sub(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda power: f"^{power[0]}".translate(SUPERSCRIPT), text)
     return text.translate(_SUBSCRIPT)
 
 
@@ -506,9 +524,7 @@ def match(held: Held) -> None:
     Raises:
         HeldError: they differ; the message names number, sentence and expression.
     """
-    told: list[tuple[Claim, float | None]] = []
-    for claim in held.claims:
-        told += [(claim, one) for one in (claim.literals if claim.reason is None else (None,))]
+    told = list(held.written)
     for place, number in enumerate(held.numbers):
         if place == len(told):
             raise HeldError(f"no held line holds {_told(number)}")

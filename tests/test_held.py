@@ -66,6 +66,7 @@ def run(text, tmp_path, head=HEAD):
         ("```python\nx = 5\n```\n\n(label-6)=\n", []),
         ("<a href='7'>of 8</a>\n\n<p>9</p>", ["8", "9"]),
         ("---\na: 1\n---\n# T", []),
+        ('---\nmyst:\n  html_meta:\n    description: "The 3 of 4."\n---\n# T', ["3", "4"]),
     ],
 )
 def test_what_a_number_of_the_text_is(text, found):
@@ -99,6 +100,14 @@ def test_a_number_knows_its_line_and_its_sentence():
     text = "First.\n\n- It is\n  6. Then 7.\n\n:::{note}\n:class: a\n\nOr\n8.\n:::\n"
     found = [(one.text, one.line, one.sentence) for one in held.read(text).numbers]
     assert found == [("6", 4, "It is 6."), ("7", 4, "Then 7."), ("8", 10, "Or 8.")]
+
+
+def test_the_description_of_a_page_counts():
+    """It is in the front matter, and is held in the first section."""
+    text = '---\nmyst:\n  html_meta:\n    description: "The 3."\n---\n# T\n\n% held: x == 3\n'
+    page = held.read(text)
+    assert [(number.text, number.line) for number in page.numbers] == [("3", 4)]
+    assert not page.unheld
 
 
 def test_a_directive_that_nobody_knows_is_refused():

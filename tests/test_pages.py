@@ -89,6 +89,15 @@ def test_a_learn_page_has_its_parts(page):
     assert "expect_error(" in text
 
 
+@pages
+def test_exercises_are_numbered_in_order(page):
+    """From 1; these numbers are names, so no held line holds them."""
+    found = re.findall(
+        r"^:::\{admonition\} Exercise (\d+)", page.read_text("utf-8"), flags=re.MULTILINE
+    )
+    assert found == [str(number) for number in range(1, len(found) + 1)]
+
+
 @learn
 def test_an_exercise_can_be_tried_and_has_a_solution(page):
     """Each has a check that runs without an answer, and a folded solution that passes it."""
