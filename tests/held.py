@@ -111,8 +111,6 @@ learn/micro-batches.md
 
 learn/requires-grad.md
 
-learn/training-loop.md
-
 learn/turning-autograd-off.md
 
 reference/api.md
