@@ -109,8 +109,6 @@ learn/in-place.md
 
 learn/micro-batches.md
 
-learn/requires-grad.md
-
 learn/turning-autograd-off.md
 
 reference/api.md

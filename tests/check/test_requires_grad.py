@@ -204,6 +204,24 @@ def test_trained_parameters_says_what_is_wrong(trained, message):
         requires_grad.trained_parameters(trained)
 
 
+def test_answers_that_leave_something_changed_are_refused():
+    """A list is asked for: no flag, mode or dtype of the session has to change for it."""
+
+    def freezes(module):
+        module[2].requires_grad_(False)
+        return [p for p in module.parameters() if p.requires_grad]
+
+    def default(values):
+        torch.set_default_dtype(torch.float64)
+        return (torch.tensor(values) / 10).requires_grad_()
+
+    with pytest.raises(WrongAnswer, match=r"leaves requires_grad=False on module\.2\.weight"):
+        requires_grad.trained_parameters(freezes)
+    with pytest.raises(WrongAnswer, match="changes the default dtype"):
+        requires_grad.leaf_from_list(default)
+    assert torch.get_default_dtype() == torch.float32
+
+
 @pytest.mark.parametrize(
     ("check", "takes"),
     [

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradbook.check.answers import WrongAnswer, answer_function, judge_flags, judge_numbers
+from gradbook.check.traces import leaves_no_trace
 
 
 def asking(answer: object) -> None:
@@ -85,7 +86,7 @@ def leaf_from_list(answer: object) -> None:
     if start is None:
         return
     values = [1.0, 0.1, -2.5]
-    with torch.enable_grad():
+    with torch.enable_grad(), leaves_no_trace("start(values)"):
         result = start(list(values))
     if not isinstance(result, Tensor):
         raise WrongAnswer(f"start(values) returns {type(result).__name__}, not a tensor.")
@@ -142,7 +143,8 @@ def trained_parameters(answer: object) -> None:
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     expected = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
 
-    result = trained(module)
+    with leaves_no_trace("trained(module)", module=module):
+        result = trained(module)
     if not isinstance(result, Iterable) or isinstance(result, (Tensor, str)):
         raise WrongAnswer(f"trained(module) returns {type(result).__name__}, not a list.")
     given = list(result)
