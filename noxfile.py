@@ -150,6 +150,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("codespell")
+    # It looks for the package as Python does, and imports nothing.
+    session.run("lint-imports", "--no-cache", "--no-logo", env={"PYTHONPATH": str(ROOT / "src")})
 
 
 def install_tools(session: nox.Session, *groups: str) -> None:
@@ -163,6 +165,30 @@ def typing(session: nox.Session) -> None:
     """Check the types of the package and of this file."""
     install(session, "typing")
     session.run("mypy")
+
+
+@nox.session(default=False)
+def package(session: nox.Session) -> None:
+    """Build the wheel and the source archive, check them, and use the installed wheel."""
+    install_tools(session, "package")
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
+    (wheel,) = folder.glob("*.whl")
+    # A fresh environment, and a folder from which the repository is not seen.
+    fresh = folder.parent / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    session.run("python", "-m", "venv", str(fresh))
+    python = str(fresh / ("Scripts" if os.name == "nt" else "bin") / "python")
+    constraints = str(ROOT / "constraints.txt")
+    session.run(
+        *(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, f"{wheel}[all]"),
+        external=True,
+    )
+    with session.chdir(folder):
+        program = ROOT / "tests" / "installed.py"
+        session.run(python, "-I", str(program), str(ROOT / "README.md"), external=True)
 
 
 @nox.session(default=False)

@@ -21,6 +21,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.intersphinx import resolve_reference_any_inventory
 from sphinx.locale import _
 from sphinx.transforms import SphinxTransform
 from sphinx.util.inventory import InventoryFile
@@ -123,18 +124,19 @@ def _hide_signature(
 def _lead_outside(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node
 ) -> nodes.Node | None:
-    """Name what is not of the package as its readers do; then intersphinx finds it."""
+    """Answer for a name that is not of the package."""
     if node.get("refdomain") != "py":
         return None
     target = _PUBLIC_NAMES.get(node["reftarget"], node["reftarget"])
     if target in _PRIVATE:
         return content
-    if target in _foreign_names():
-        if content.astext() == node["reftarget"]:  # not a text of the author's
-            content[:] = [nodes.Text(target)]
-        # Annotations call everything a class, docstrings an object.
-        node["reftype"], node["reftarget"] = "class", target
-    return None
+    if target not in _foreign_names():
+        return None
+    if content.astext() == node["reftarget"]:  # not a text of the author's
+        content = nodes.inline("", target)
+    # Annotations call everything a class, docstrings an object.
+    node["reftype"], node["reftarget"] = "class", target
+    return resolve_reference_any_inventory(env, False, node, content)
 
 
 def _name_attributes(app: Sphinx, doctree: nodes.document) -> None:
@@ -178,5 +180,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _rewrite, priority=600)
     app.connect("autodoc-process-signature", _hide_signature)
     app.connect("doctree-read", _name_attributes)
-    app.connect("missing-reference", _lead_outside, priority=400)  # intersphinx has 500
+    app.connect("missing-reference", _lead_outside)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
