@@ -95,8 +95,6 @@ howto/resume-training.md
 
 index.md
 
-learn/accumulation.md
-
 learn/backward.md
 
 learn/detach.md
@@ -105,11 +103,7 @@ learn/digits.md
 
 learn/grad-fn.md
 
-learn/in-place.md
-
 learn/micro-batches.md
-
-learn/turning-autograd-off.md
 
 reference/api.md
 

@@ -97,6 +97,8 @@ def _of(make):
         (_of(lambda p: p.tolist()), "must be a tensor, not list"),
         (lambda model: [p.detach().clone() for p in model.parameters()], "must return a dict"),
         (lambda model: {}, "has no '0.weight'"),
+        (lambda model: _snapshot(model.eval()), "leaves model in evaluation mode"),
+        (lambda model: _snapshot(model.requires_grad_(False)), "leaves requires_grad=False"),
     ],
 )
 def test_a_snapshot_that_does_not_last_is_told_why(answer, message):
@@ -143,7 +145,9 @@ def _in_place(x):
         (lambda x: x.round(), "not that of x.sign"),
         (lambda x: x.sum(), "not that of x.sign"),
         (lambda x: x.tolist(), "must return a tensor, not list"),
-        (_in_place, "changed x"),
+        (_in_place, "changes the values of x"),
+        (lambda x: 2 * x + (x / x.abs() - 2 * x).detach(), "wrong where x is 0"),
+        (lambda x: 2 * x + (torch.where(x > 0, 1, -1) - 2 * x).detach(), "wrong where x is 0"),
     ],
 )
 def test_a_wrong_straight_through_is_told_why(answer, message):

@@ -35,8 +35,9 @@ def test_what_cannot_be_called_is_no_function(check):
         torch.tensor(RIGHT_FLAGS),
         torch.tensor([0.0, 0.0, 1.0, 1.0], requires_grad=True),
         np.array(RIGHT_FLAGS),
+        ["no", "no", "yes", "Yes"],
     ],
-    ids=["bools", "tuple", "ints", "floats", "bool tensor", "tensor with grad", "array"],
+    ids=["bools", "tuple", "ints", "floats", "bool tensor", "tensor with grad", "array", "words"],
 )
 def test_flags_are_taken_in_each_form(answer, capsys):
     """Flags may come as bools, numbers, a tensor or an array."""
@@ -54,21 +55,21 @@ def test_the_wrong_flag_is_named(position, name):
     assert str(caught.value).count("is wrong") == 1
 
 
-def test_each_wrong_flag_is_named():
-    """With several wrong flags each one gets its reason."""
-    with pytest.raises(WrongAnswer, match=r"b is wrong: .* c is wrong"):
+def test_the_first_wrong_flag_is_explained():
+    """With several wrong flags one gets its reason, so that the rest stays to be thought about."""
+    with pytest.raises(WrongAnswer, match="2 are wrong; the first is b: recording is on"):
         nested_modes([False, True, False, True])
 
 
 def test_too_few_flags():
     """A list of another length is told its length."""
-    with pytest.raises(WrongAnswer, match="has 3 numbers, the right one has 4 numbers"):
+    with pytest.raises(WrongAnswer, match="has 3 entries; 4 are asked for: a to d"):
         nested_modes([False, True, True])
 
 
-def test_flags_in_words_are_the_wrong_type():
-    """Text holds no flags."""
-    with pytest.raises(TypeError, match="expected a number"):
+def test_one_text_is_the_wrong_type():
+    """A sentence is no list of flags."""
+    with pytest.raises(TypeError, match="expected a list of True and False"):
         nested_modes("no no yes yes")
 
 
@@ -81,13 +82,14 @@ def test_flags_are_judged_under_any_mode(mode, capsys):
 
 
 def _evaluate(model, x):
-    training = model.training
+    modes = {part: part.training for part in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
             return model(x)
     finally:
-        model.train(training)
+        for part, training in modes.items():
+            part.training = training
 
 
 @torch.inference_mode()
@@ -135,9 +137,42 @@ def _no_finally(model, x):
     return result
 
 
+def _one_flag(model, x):
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return model(x)
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def _all_parts_no_finally(model, x):
+    modes = {part: part.training for part in model.modules()}
+    result = model.eval()(x)
+    for part, training in modes.items():
+        part.training = training
+    return result
+
+
+@torch.no_grad()
+def _other_way_round(model, x):
+    modes = [part.training for part in model.modules()]
+    result = model.eval()(x)
+    for part, training in zip(reversed(list(model.modules())), modes, strict=True):
+        part.training = training
+    return result
+
+
+def _freeze_for_good(model, x):
+    model.requires_grad_(False)
+    return _evaluate(model, x)
+
+
 def _stay_off(model, x):
     torch.set_grad_enabled(False)
-    return _no_finally(model, x)
+    return _evaluate(model, x)
 
 
 def _swallow(model, x):
@@ -158,10 +193,14 @@ def _return_nothing(model, x):
         (_never_eval, "ran in training mode"),
         (_detach_late, "A graph was recorded"),
         (_return_nothing, "must return what the model returned"),
-        (_stay_off, "Recording is still off"),
+        (_stay_off, "leaves the grad mode changed"),
+        (_freeze_for_good, "leaves requires_grad=False on model.0.weight"),
         (_stay_in_eval, "is in evaluation mode now"),
         (_always_train, "is in training mode now"),
-        (_no_finally, "After an error in the model"),
+        (_one_flag, "remember the mode of each part"),
+        (_no_finally, "remember the mode of each part"),
+        (_other_way_round, "some parts of the model are in another mode"),
+        (_all_parts_no_finally, "After an error in the model"),
         (_swallow, "kept it back"),
     ],
 )
@@ -187,13 +226,37 @@ def _freeze_weights(model):
             layer.weight.requires_grad_(False)
 
 
-def _replace_the_last(model):
+def _drop_the_last(model):
     del model[-1]
 
 
-def test_the_last_layer_is_trained(capsys):
-    """Freezing all and turning the last layer on again is right."""
-    only_last_layer(_freeze)
+def _replace_the_last(model):
+    model.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        model[-1] = nn.Linear(4, 1)
+
+
+def _first_four(model):
+    for parameter in list(model.parameters())[:4]:
+        parameter.requires_grad_(False)
+    model[-1].requires_grad_()
+
+
+def _only_off(model):
+    for layer in list(model)[:-1]:
+        layer.requires_grad_(False)
+
+
+def _one_by_one(model):
+    _only_off(model)
+    for parameter in model[-1].parameters():
+        parameter.requires_grad = True
+
+
+@pytest.mark.parametrize("answer", [_freeze, _one_by_one])
+def test_the_last_layer_is_trained(answer, capsys):
+    """All off and the last one on again, or each layer its own flag."""
+    only_last_layer(answer)
     assert capsys.readouterr().out.startswith("Right.")
 
 
@@ -204,7 +267,10 @@ def test_the_last_layer_is_trained(capsys):
         (lambda model: model.requires_grad_(False), "The last layer is frozen too"),
         (_freeze_the_last, "the other way round"),
         (_freeze_weights, "wrong flag: 0.bias, 2.bias"),
-        (_replace_the_last, "not in the model any more"),
+        (_drop_the_last, "puts something else into model"),
+        (_replace_the_last, "puts something else into model"),
+        (_first_four, "model of Linear, Linear.* have the wrong flag: 2.bias, 3.bias"),
+        (_only_off, "The last layer is frozen too"),
     ],
 )
 def test_wrong_flags_of_a_model_are_told(answer, message):

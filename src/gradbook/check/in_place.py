@@ -1,6 +1,5 @@
 """Exercises of the page *In-place edits*."""
 
-import re
 from types import EllipsisType
 
 import torch
@@ -11,8 +10,10 @@ from gradbook.check.answers import (
     WrongAnswer,
     answer_function,
     judge_numbers,
+    read_letters,
     unanswered,
 )
+from gradbook.check.traces import leaves_no_trace
 
 
 def version(answer: Numbers) -> None:
@@ -22,34 +23,37 @@ def version(answer: Numbers) -> None:
         WrongAnswer: not the version; the message says which edit is counted wrongly.
         TypeError: `answer` holds no number.
 
-    >>> version(5)
+    >>> version(6)
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: x.data shares the memory of x, but not its counter.
-    >>> version(4.0)
-    Right. Two edits of x, one through a view, one through detach().
+    >>> version(5.0)
+    Right. One edit, two in x[0] += 7, one through a view, one through detach().
     """
     x = torch.zeros(4)
     x += 1
-    x[0] = 7
-    y = x * 2
+    whole = x._version
+    x[0] += 7
     by_name = x._version
+    y = x * 2
     x[:2].mul_(3)
-    with_view = x._version
     x.detach().sub_(1)
     x.data.zero_()
     y.relu_()
+    once = x._version - (by_name - whole) + 1
     judge_numbers(
         answer,
         x._version,
-        right="Two edits of x, one through a view, one through detach().",
+        right="One edit, two in x[0] += 7, one through a view, one through detach().",
         mistakes={
+            "x[0] += 7 is two edits: one of the view x[0], and one that assigns it.": once,
             "x.data shares the memory of x, but not its counter.": x._version + 1,
             "y is a new tensor with its own counter, and x.data has no part in the counter of x.": (
                 x._version + 1 + y._version
             ),
-            "One is missing: x[:2] and x.detach() both share the counter of x.": with_view,
             "Edits through x[:2] and x.detach() count too: both share the counter of x.": by_name,
+            "Count x[0] += 7 again, and what goes through x[:2] and x.detach().": whole + 1,
         },
+        counts=True,
     )
 
 
@@ -61,18 +65,15 @@ def edits_that_raise(answer: str | list[str] | tuple[str, ...] | set[str] | Elli
         TypeError: `answer` is not a string, nor a collection of strings.
 
     >>> edits_that_raise("bc")
-    Right. sigmoid saved its result, which is y; h * h saved h.
+    Right. sin saved h[:1], which shares the counter of h[1:]; sqrt saved its result, which is y.
     >>> edits_that_raise("a")
     Traceback (most recent call last):
-    gradbook.check.answers.WrongAnswer: a does not raise: exp saved its result, not its input h.
+    gradbook.check.answers.WrongAnswer: a does not raise: tanh saved its result, not its input h.
     """
     if unanswered(answer):
         return
-    given = _letters(answer)
+    given = read_letters(answer, _EDITS)
     raising = {letter for letter in _EDITS if _raises(letter)}
-    unknown = sorted(given - set(_EDITS))
-    if unknown:
-        raise WrongAnswer(f"{unknown[0]!r} is none of the letters {', '.join(_EDITS)}.")
     for letter in sorted(given - raising):
         raise WrongAnswer(f"{letter} does not raise: {_EDITS[letter]}.")
     if missing := raising - given:
@@ -108,7 +109,8 @@ def repaired(answer: object) -> None:
 
     x = leaf()
     try:
-        result = shares(1 * x)
+        with leaves_no_trace("shares(x)", x=x):
+            result = shares(1 * x)
         if not isinstance(result, Tensor):
             raise TypeError(f"shares(x) must return a tensor, got {type(result).__name__}")
         values = result.detach().clone()
@@ -142,10 +144,10 @@ def repaired(answer: object) -> None:
 
 
 _EDITS = {
-    "a": "exp saved its result, not its input h",
-    "b": "sigmoid saved its result, which is y",
-    "c": "h * h saved h",
-    "d": "h * 3 saved neither h nor y",
+    "a": "tanh saved its result, not its input h",
+    "b": "sin saved h[:1], which shares the counter of h[1:]",
+    "c": "sqrt saved its result, which is y",
+    "d": "h = h + 1 edits nothing: it makes a new tensor",
 }
 
 
@@ -153,30 +155,19 @@ def _raises(letter: str) -> bool:
     x = torch.tensor([0.5, 1.0], requires_grad=True)
     h = 1 * x
     if letter == "a":
-        y = h.exp()
+        y = h.tanh()
         h.add_(1)
     elif letter == "b":
-        y = h.sigmoid()
-        y.mul_(2)
+        y = h[:1].sin()
+        h[1:].add_(1)
     elif letter == "c":
-        y = h * h
-        h.zero_()
+        y = h.sqrt()
+        y.mul_(2)
     else:
-        y = h * 3
-        h.zero_()
-        y.add_(1)
+        y = h.cos()
+        h = h + 1
     try:
         torch.autograd.grad(y.sum(), x)
     except RuntimeError:
         return True
     return False
-
-
-def _letters(answer: object) -> set[str]:
-    if isinstance(answer, str):
-        return set(re.findall(r"\w", re.sub(r"\band\b", " ", answer.casefold())))
-    if isinstance(answer, (list, tuple, set, frozenset)) and all(
-        isinstance(one, str) for one in answer
-    ):
-        return {one.strip().casefold() for one in answer}
-    raise TypeError(f"expected letters such as 'ad', got {type(answer).__name__}: {answer!r}")

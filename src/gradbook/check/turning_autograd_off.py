@@ -1,20 +1,16 @@
 """Exercises of the page *Turning autograd off*."""
 
-from itertools import combinations
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from gradbook.check.answers import (
-    Numbers,
-    WrongAnswer,
-    answer_function,
-    judge_numbers,
-)
+from gradbook.check.answers import WrongAnswer, answer_function, judge_flags
+from gradbook.check.traces import leaves_no_trace
 
 
-def nested_modes(answer: Numbers) -> None:
-    """Check which of a, b, c and d require grad: four times True or False.
+def nested_modes(answer: object) -> None:
+    """Check which of a, b, c and d require grad: four flags.
 
     ``a = x * 2`` under no_grad; in it, under enable_grad, ``b = a * 3`` and ``c = x * 3``;
     after both blocks ``d = a + c``.
@@ -25,7 +21,7 @@ def nested_modes(answer: Numbers) -> None:
 
     >>> nested_modes([False, False, True, True])
     Right. Two things are needed: recording is on, and an input requires grad.
-    >>> nested_modes([False, True, True, True])
+    >>> nested_modes(["no", "yes", "yes", "yes"])
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: b is wrong: recording is on, but does its input require ...
     """
@@ -37,31 +33,23 @@ def nested_modes(answer: Numbers) -> None:
                 b = a * 3
                 c = x * 3
         d = a + c
-    right = torch.tensor([float(result.requires_grad) for result in (a, b, c, d)])
-    hints = [
-        "a is wrong: it is computed while recording is off.",
-        "b is wrong: recording is on, but does its input require grad?",
-        "c is wrong: the inner block turns recording on again, and x still has its flag.",
-        "d is wrong: it is computed after the blocks; one input that requires grad is enough.",
-    ]
-    mistakes: dict[str, Tensor | float] = {}
-    for count in range(1, len(hints) + 1):
-        for wrong in combinations(range(len(hints)), count):
-            flipped = right.clone()
-            flipped[list(wrong)] = 1 - right[list(wrong)]
-            mistakes[" ".join(hints[i] for i in wrong)] = flipped
-    if isinstance(answer, (list, tuple)):
-        answer = [int(one) if isinstance(one, bool) else one for one in answer]
-    judge_numbers(
+    judge_flags(
         answer,
-        right,
+        {name: y.requires_grad for name, y in {"a": a, "b": b, "c": c, "d": d}.items()},
         right="Two things are needed: recording is on, and an input requires grad.",
-        mistakes=mistakes,
+        reasons={
+            "a": "it is computed while recording is off",
+            "b": "recording is on, but does its input require grad?",
+            "c": "the inner block turns recording on again, and x still has its flag",
+            "d": "it is computed after the blocks, and one input that requires grad is enough",
+        },
     )
 
 
 def evaluation(answer: object) -> None:
     """Check ``evaluate(model, x)``: evaluation mode, no graph, and the model as it was before.
+
+    The parts of the model are in different modes, as those of a partly frozen one.
 
     Raises:
         WrongAnswer: it does something else; the message says what.
@@ -75,41 +63,30 @@ def evaluation(answer: object) -> None:
     if evaluate is None:
         return
     x = torch.linspace(-1, 2, 4)
-    recording = torch.is_grad_enabled()
-    for training in (True, False):
-        probe = _Probe()
-        model = nn.Sequential(probe).train(training)
-        try:
-            with torch.enable_grad():
-                result = evaluate(model, x)
-                left_on = torch.is_grad_enabled()
-        finally:
-            torch.set_grad_enabled(recording)
-        _judge_run(probe, result, x)
-        if not left_on:
-            raise WrongAnswer(
-                "Recording is still off after evaluate(): open the mode as a block or a decorator."
-            )
-        _judge_mode(model, training)
-    model = nn.Sequential(_Probe(fails=True)).train()
+    for modes in (True, True), (False, False), (True, False), (False, True):
+        _judge_evaluation(evaluate, x, modes)
+    model = _model([_Probe(), _Probe(fails=True)], (True, True))
     try:
-        evaluate(model, x)
+        with torch.enable_grad(), leaves_no_trace("evaluate(model, x)", may={"modes"}, model=model):
+            evaluate(model, x)
     except _ProbeError:
         pass
     else:
         raise WrongAnswer("The model raised an error, and evaluate() kept it back: let it pass.")
-    finally:
-        torch.set_grad_enabled(recording)
     if not model.training:
         raise WrongAnswer(
             "After an error in the model, the model is left in evaluation mode: "
             "restore it in a `finally`."
         )
-    print("Right. Evaluation mode for the layers, no graph, and the old mode restored.")
+    print(
+        "Right. Evaluation mode for the layers, no graph, and the old mode of each part restored."
+    )
 
 
 def only_last_layer(answer: object) -> None:
     """Check ``freeze(model)``: only the last layer of an ``nn.Sequential`` gets gradients.
+
+    Models of several lengths and kinds of layers are tried, and flags that were set before.
 
     Raises:
         WrongAnswer: other parameters get one; the message says which.
@@ -123,25 +100,38 @@ def only_last_layer(answer: object) -> None:
     if freeze is None:
         return
     with torch.random.fork_rng(devices=[]):
-        model = nn.Sequential(
-            nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)
-        )
-    last = {"4.weight", "4.bias"}
-    freeze(model)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        models = [
+            nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)),
+            nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Flatten(), nn.LayerNorm(4)),
+            nn.Sequential(
+                nn.Linear(2, 2, bias=False),
+                *(nn.Linear(2, 2) for _ in range(3)),
+                nn.Sequential(nn.ReLU(), nn.Linear(2, 1)),
+            ),
+        ]
+        models.append(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)).requires_grad_(False))
+    for model in models:
+        with leaves_no_trace("freeze(model)", may={"flags"}, model=model):
+            freeze(model)
+        _judge_flags_of(model)
+    print("Right. In each test model the parameters of its last layer require grad, and no others.")
+
+
+def _judge_flags_of(model: nn.Sequential) -> None:
     everything = {name for name, _ in model.named_parameters()}
-    if not last <= everything:
-        raise WrongAnswer("The last layer is not in the model any more: change flags, not layers.")
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    last = {name for name in everything if name.startswith(f"{len(model) - 1}.")}
+    if trained == last:
+        return
     if trained == everything:
         raise WrongAnswer("Nothing is frozen: set requires_grad_(False) on the other layers.")
     if not trained:
         raise WrongAnswer("The last layer is frozen too: turn its parameters on again.")
     if trained == everything - last:
         raise WrongAnswer("It is the other way round: the last layer is the frozen one.")
-    if trained != last:
-        names = ", ".join(sorted(trained ^ last))
-        raise WrongAnswer(f"These parameters have the wrong flag: {names}.")
-    print("Right. Only 4.weight and 4.bias of the test model require grad.")
+    kinds = ", ".join(type(layer).__name__ for layer in model)
+    names = ", ".join(sorted(trained ^ last))
+    raise WrongAnswer(f"In a model of {kinds} these parameters have the wrong flag: {names}.")
 
 
 class _ProbeError(Exception):
@@ -164,7 +154,40 @@ class _Probe(nn.Module):
         return self.weight * x
 
 
-def _judge_run(probe: _Probe, result: object, x: Tensor) -> None:
+def _model(probes: list["_Probe"], modes: tuple[bool, bool]) -> nn.Sequential:
+    for probe, training in zip(probes, modes, strict=True):
+        probe.train(training)
+    model = nn.Sequential(*probes)
+    model.training = any(modes)
+    return model
+
+
+def _judge_evaluation(evaluate: Callable[..., object], x: Tensor, modes: tuple[bool, bool]) -> None:
+    probes = [_Probe(), _Probe()]
+    model = _model(probes, modes)
+    before = [part.training for part in model.modules()]
+    with torch.enable_grad(), leaves_no_trace("evaluate(model, x)", may={"modes"}, model=model):
+        result = evaluate(model, x)
+    for probe in probes:
+        _judge_run(probe)
+    if not isinstance(result, Tensor) or not torch.equal(result, 9 * x):
+        raise WrongAnswer("evaluate() must return what the model returned.")
+    after = [part.training for part in model.modules()]
+    if after == before:
+        return
+    if all(after):
+        raise WrongAnswer(
+            "A part that was in evaluation mode is in training mode now: remember the mode of each "
+            "part, in model.modules(), before you change it."
+        )
+    if not any(after):
+        raise WrongAnswer(
+            "The model was in training mode and is in evaluation mode now: restore it."
+        )
+    raise WrongAnswer("After evaluate() some parts of the model are in another mode than before.")
+
+
+def _judge_run(probe: _Probe) -> None:
     if not probe.calls:
         raise WrongAnswer("evaluate() did not call the model.")
     if any(training for training, _ in probe.calls):
@@ -174,18 +197,3 @@ def _judge_run(probe: _Probe, result: object, x: Tensor) -> None:
             "A graph was recorded while the model ran: call it under torch.no_grad(); "
             "detach() afterwards comes too late."
         )
-    if not isinstance(result, Tensor) or not torch.equal(result, 3 * x):
-        raise WrongAnswer("evaluate() must return what the model returned.")
-
-
-def _judge_mode(model: nn.Module, training: bool) -> None:
-    if all(module.training == training for module in model.modules()):
-        return
-    if training:
-        raise WrongAnswer(
-            "The model was in training mode and is in evaluation mode now: restore it."
-        )
-    raise WrongAnswer(
-        "The model was in evaluation mode and is in training mode now: "
-        "remember model.training before you change it."
-    )
