@@ -18,6 +18,11 @@ from gradbook.check.traces import leaves_no_trace
 _Part = tuple[Tensor, Tensor]
 
 
+# What the texts of the exercises give; the page holds its numbers against these.
+EPOCH = {"rows": 1000, "size": 16, "every": 8}
+ROWS_AND_MEANS = [(8, 1.0), (2, 6.0)]
+
+
 def steps_and_rows(answer: Numbers) -> None:
     """Check the steps of an epoch, and the rows of its last window, as a list of two numbers.
 
@@ -33,7 +38,7 @@ def steps_and_rows(answer: Numbers) -> None:
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: The rows after the last full window take a step too.
     """
-    rows, size, every = 1000, 16, 8
+    rows, size, every = EPOCH["rows"], EPOCH["size"], EPOCH["every"]
     window = size * every
     full, rest = divmod(rows, window)
     parts = -(-rows // size)
@@ -87,8 +92,7 @@ def whole_from_means(answer: Numbers) -> None:
     Traceback (most recent call last):
     gradbook.check.answers.WrongAnswer: That is the mean of the means: the 2 rows would count as ...
     """
-    means = torch.tensor([1.0, 6.0], dtype=torch.float64)
-    counts = torch.tensor([8.0, 2.0], dtype=torch.float64)
+    counts, means = torch.tensor(ROWS_AND_MEANS, dtype=torch.float64).unbind(dim=1)
     judge_numbers(
         answer,
         (means * counts).sum() / counts.sum(),
