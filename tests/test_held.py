@@ -246,7 +246,8 @@ other
 
 def test_a_reader_never_sees_a_held_line(tmp_path):
     """Not on the page, as text, in the search, in the feed, nor as a message to translate."""
-    extensions = ["myst_nb", "announcing", "notebooks", "plain_text", "site_search", "translation"]
+    extensions = ["myst_nb", "execution.notebooks", "reading.translation"]
+    extensions += [f"publishing.{name}" for name in ("announcing", "plain_text", "search")]
     settings = f"""
 extensions = {extensions}
 html_baseurl = "https://example.org/"

@@ -1,31 +1,17 @@
 """Tests of the pages' form; that every cell runs and holds is tested in docs/ itself."""
 
 import re
-from pathlib import Path
 
 import pytest
-from myst_nb.core.read import read_myst_markdown_notebook
-from myst_parser.config.main import MdParserConfig
 from sybil import Sybil
 from sybil.parsers.myst import CodeBlockParser
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
-LEARN = sorted((DOCS / "learn").glob("*.md"))
+from pages import DOCS, LEARN, PAGES, cells
+
 ids = [str(path.relative_to(DOCS)) for path in PAGES]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=ids)
 learn = pytest.mark.parametrize("page", LEARN, ids=[path.stem for path in LEARN])
-
-
-def cells(page: Path) -> list[tuple[str, list[str]]]:
-    """Source and tags of each code cell, as MyST-NB reads them."""
-    notebook = read_myst_markdown_notebook(page.read_text("utf-8"), MdParserConfig())
-    return [
-        (cell.source, cell.metadata.get("tags", []))
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    ]
 
 
 @pages
