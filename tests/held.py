@@ -91,8 +91,6 @@ deeper/distributed.md
 
 deeper/mixed-precision.md
 
-howto/resume-training.md
-
 index.md
 
 learn/backward.md
