@@ -95,8 +95,6 @@ index.md
 
 learn/backward.md
 
-learn/detach.md
-
 learn/digits.md
 
 learn/grad-fn.md

@@ -11,6 +11,11 @@ from gradbook.check.answers import (
 )
 from gradbook.check.traces import leaves_no_trace
 
+X = 3.0
+"""Where exercise 1 asks for the gradient."""
+FACTOR = 2.0
+"""Of the gradient in exercise 3."""
+
 
 def one_factor(answer: Numbers) -> None:
     """Check ``x.grad`` of ``x**2 * x.detach()`` at x = 3.
@@ -30,7 +35,7 @@ def one_factor(answer: Numbers) -> None:
         return torch.autograd.grad(loss, x)[0]
 
     with torch.inference_mode(False), torch.enable_grad():
-        x = torch.tensor(3.0, requires_grad=True)
+        x = torch.tensor(X, requires_grad=True)
         right = gradient(x**2 * x.detach())
         mistakes: dict[str, Tensor | float] = {
             "That is the derivative of x**3: the detached factor is a constant.": gradient(x**3),
@@ -129,7 +134,7 @@ def straight_through(answer: object) -> None:
         raise WrongAnswer("That has the gradient of x; the gradient of 2 * x is asked for.")
     judge_numbers(
         found,
-        2 * incoming,
+        FACTOR * incoming,
         right="The value is that of the detached sum, the gradient that of the term outside.",
     )
 
