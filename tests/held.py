@@ -97,8 +97,6 @@ learn/backward.md
 
 learn/digits.md
 
-learn/grad-fn.md
-
 reference/api.md
 
 reference/glossary.md

@@ -146,6 +146,17 @@ def test_a_missing_leaf_is_named():
         )
 
 
+def test_a_walk_that_runs_backward_is_refused():
+    """Reading a graph fills no .grad."""
+
+    def by_backward(tensor):
+        tensor.sum().backward(retain_graph=True)
+        return leaves(tensor)
+
+    with pytest.raises(WrongAnswer, match=r"changes the \.grad of w"):
+        grad_fn.leaves_of(by_backward)
+
+
 def test_a_list_that_grows_from_call_to_call_is_noticed():
     """A leaf of an earlier graph does not belong to this one."""
     found = []

@@ -1,5 +1,6 @@
 """Exercises of the page *grad_fn*."""
 
+import math
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,11 @@ from gradbook.check.answers import (
     answer_function,
     judge_numbers,
 )
+from gradbook.check.traces import leaves_no_trace
+from gradbook.see.graph import graph
+
+# Exercise 2: elements of a, and of b.
+ELEMENTS = 100
 
 
 def number_of_nodes(answer: Numbers) -> None:
@@ -31,8 +37,8 @@ def number_of_nodes(answer: Numbers) -> None:
     with torch.inference_mode(False), torch.enable_grad():
         d = torch.ones(3, requires_grad=True) - 1
         out = (d * d + d).sum()
-    nodes = _walk(out)
-    constants = sum(following is None for node in nodes for following, _ in node.next_functions)
+    nodes = graph(out).nodes
+    constants = sum(node.constants for node in nodes)
     judge_numbers(
         answer,
         float(len(nodes)),
@@ -63,12 +69,14 @@ def saved_elements(answer: Numbers) -> None:
     gradbook.check.answers.WrongAnswer: a is not saved: it would serve the gradient of b, ...
     """
     with torch.inference_mode(False), torch.enable_grad():
-        a = torch.ones(100, requires_grad=True)
-        b = torch.ones(100)
+        a = torch.ones(ELEMENTS, requires_grad=True)
+        b = torch.ones(ELEMENTS)
         product = a * b
         grown = (product + b).exp()
         out = grown.sum()
-    by_node = [_saved(node) for node in _walk(out)]
+    by_node = [
+        sum(math.prod(one.shape or ()) for one in node.saved.values()) for node in graph(out).nodes
+    ]
     total = sum(by_node)
     judge_numbers(
         answer,
@@ -132,7 +140,8 @@ def leaves_of(answer: object) -> None:
     names = {id(w): "w", id(v): "v"}
     for text, (tensor, expected) in graphs.items():
         try:
-            returned = leaves(tensor)
+            with leaves_no_trace(f"leaves({text})", w=w, v=v):
+                returned = leaves(tensor)
         except RecursionError:
             raise WrongAnswer(
                 f"leaves({text}) calls itself too deeply: use a loop and a list of nodes to visit."
@@ -178,24 +187,5 @@ def _tensors(returned: object) -> list[Tensor]:
     return found
 
 
-def _walk(tensor: Tensor) -> list[Any]:
-    nodes: list[Any] = []
-    seen: set[Any] = set()
-    waiting: list[Any] = [tensor.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        nodes.append(node)
-        waiting += [following for following, _ in node.next_functions if following is not None]
-    return nodes
-
-
 def _visits(node: Any) -> int:
     return 1 + sum(_visits(following) for following, _ in node.next_functions if following)
-
-
-def _saved(node: Any) -> int:
-    values = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
-    return sum(value.numel() for value in values if isinstance(value, Tensor))
