@@ -95,8 +95,6 @@ index.md
 
 learn/backward.md
 
-learn/digits.md
-
 reference/api.md
 
 reference/glossary.md

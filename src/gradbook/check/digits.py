@@ -8,6 +8,9 @@ from torch import nn
 from gradbook.check.answers import Numbers, WrongAnswer, answer_function, judge_numbers
 from gradbook.check.traces import leaves_no_trace
 
+# What the text of the exercise gives; the page holds its numbers against these.
+CONVOLUTION: dict[str, Any] = {"outputs": 32, "channels": 16, "window": (3, 3)}
+
 
 def conv_parameters(answer: Numbers) -> None:
     """Check how many numbers ``nn.Conv2d(16, 32, 3)`` learns.
@@ -23,16 +26,16 @@ def conv_parameters(answer: Numbers) -> None:
     gradbook.check.answers.WrongAnswer: The biases are missing.
     """
     # On the meta device a layer has shapes and no numbers, so none is drawn.
-    layer = nn.Conv2d(16, 32, 3, device="meta")
-    weights = layer.weight.numel()
+    outputs, channels, window = CONVOLUTION.values()
+    weights = nn.Conv2d(channels, outputs, window, device="meta").weight.numel()
     judge_numbers(
         answer,
-        float(weights + 32),
+        float(weights + outputs),
         right="32 * 16 * 3 * 3 weights and 32 biases.",
         mistakes={
             "The biases are missing.": float(weights),
             "One bias for each output, not for each weight.": float(2 * weights),
-            "Each output looks at all 16 channels.": float(weights / 16 + 32),
+            "Each output looks at all 16 channels.": float(weights / channels + outputs),
         },
         counts=True,
     )
