@@ -22,6 +22,7 @@ from pathlib import Path
 
 import prose
 from mutants import Mutant, find
+from reach import MOST
 from sampling import draw, score
 from workshop import ROOT, Workshop
 
@@ -114,6 +115,7 @@ def of_package(options: argparse.Namespace) -> dict[str, object]:
         "date": today(),
         "seed": options.seed,
         "possible": len(mutants),
+        "most": MOST,
         "made": len(sample),
         "noticed": len(sample) - len(survivors),
         "low": round(low, 4),
