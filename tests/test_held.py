@@ -40,6 +40,18 @@ def run(text, tmp_path, head=HEAD):
     return messages
 
 
+def test_texts_of_the_catalogue_are_text_of_the_page_that_shows_them():
+    """Causes, signs, cures and variants; their numbers stand in the line of the directive."""
+    page = held.read(
+        "# A\n\n:::{why} non-scalar-backward\n:::\n\n:::{cure} all-targets-ignored\n:::\n"
+    )
+    assert [(number.text, number.line) for number in page.unheld] == [
+        *[("1", 3), ("1", 3)],
+        ("1", 6),
+    ]
+    assert numbers(":::{variant} E311d\n:::\n") == ["1"]
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

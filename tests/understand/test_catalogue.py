@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import held
 from gradbook.understand import catalogue
 from gradbook.understand.catalogue import BASE_URL, find, load, match_message, nearest, recognise
 from reproducers import CURED, RAISING
@@ -145,6 +146,14 @@ def test_variants_have_their_sources_from_the_entry():
         assert set(sources) <= set(entry.source)
         assert len(sources) == len(set(sources))
         assert len(entry.variants) != 1, "a single cause is the entry itself"
+
+
+def test_what_stands_on_no_page_has_no_number():
+    """The numbers of all other texts are held on the page of the entry; see tests/held.py."""
+    for entry in ENTRIES:
+        for variant in entry.variants[:1]:  # the first one is the section itself
+            for text in (variant.title, variant.because, variant.cure):
+                assert held.read(text).numbers == [], text
 
 
 def test_the_most_asked_are_marked():
