@@ -85,8 +85,6 @@ deeper/mixed-precision.md
 
 index.md
 
-learn/backward.md
-
 reference/glossary.md
 """.split()  # noqa: SIM905 -- a list would be packed
 

@@ -14,6 +14,9 @@ from gradbook.check.answers import (
 )
 from gradbook.see.graph import graph
 
+# Exercise 1: where the derivatives are wanted.
+A, B = 2, 3
+
 
 def by_hand(answer: Numbers) -> None:
     """Check the derivatives of ``(a * b + 1) ** 2`` with respect to a and b, at a = 2, b = 3.
@@ -29,8 +32,8 @@ def by_hand(answer: Numbers) -> None:
     gradbook.check.answers.WrongAnswer: The two are swapped: the local derivative of a * b ...
     """
     with torch.inference_mode(False), torch.enable_grad():
-        a = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-        b = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+        a = torch.tensor(A, dtype=torch.float64, requires_grad=True)
+        b = torch.tensor(B, dtype=torch.float64, requires_grad=True)
         inner = a * b + 1
         right = torch.stack(torch.autograd.grad(inner**2, [a, b], retain_graph=True))
         of_inner = torch.stack(torch.autograd.grad(inner, [a, b]))
