@@ -83,8 +83,6 @@ deeper/distributed.md
 
 deeper/mixed-precision.md
 
-index.md
-
 reference/glossary.md
 """.split()  # noqa: SIM905 -- a list would be packed
 
