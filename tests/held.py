@@ -82,8 +82,6 @@ clinic/traps/optimizers.md
 deeper/distributed.md
 
 deeper/mixed-precision.md
-
-reference/glossary.md
 """.split()  # noqa: SIM905 -- a list would be packed
 
 # As in docs/conf.py.
