@@ -79,8 +79,6 @@ clinic/traps/memory.md
 
 clinic/traps/optimizers.md
 
-deeper/distributed.md
-
 deeper/mixed-precision.md
 """.split()  # noqa: SIM905 -- a list would be packed
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "train_digits.py"
+PAGE = Path(__file__).parents[2] / "docs" / "deeper" / "distributed.md"
 EXACT = [
     "equal",
     "samples",
@@ -158,12 +158,21 @@ def accuracy(output: str) -> float:
     return float(found[1])
 
 
+def example(folder: Path) -> Path:
+    """Write the program that the page writes."""
+    found = re.search(r'TRAIN_DIGITS = """\n(.+?)"""', PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    path = folder / "train_digits.py"
+    path.write_text(found[1], encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize("several", [False, True], ids=["one", "torchrun"])
 def test_the_example_reads_digits(tmp_path: Path, several: bool) -> None:
     """Alone and under torchrun: at least 97 % right, printed once; a second start has it all."""
     pytest.importorskip("sklearn")
     path = tmp_path / "digits.pt"
-    options = [EXAMPLE, "--epochs", 10, "--checkpoint", path]
+    options = [example(tmp_path), 10, path]
     if several:
         done = torchrun(*options)
     else:
