@@ -16,7 +16,7 @@ import builtins
 import html
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -90,7 +90,7 @@ _TITLED = {"admonition", "attention", "caution", "danger", "dropdown", "error", 
 _TITLED |= {"important", "note", "rubric", "seealso", "tip", "topic", "warning"}
 _MARKDOWN = _TITLED | {"container", "figure", "glossary"}
 # Of these the text stands in the catalogue; see docs/_extensions, clinic.
-_CATALOGUE = {"cure", "variant", "why"}
+FROM_CATALOGUE = {"cure", "variant", "why"}
 _NO_TEXT = {"clinic-index", "code-block", "code-cell", "eval-rst", "image", "literalinclude"}
 _NO_TEXT |= {"toctree"}
 # Roles that show what they name; others show their text, or code.
@@ -231,9 +231,11 @@ class _Text:
 
 
 _Event = _Heading | _Cell | _Comment | _Text
+# The texts that a directive shows, by its name and its argument.
+Texts = Callable[[str, str], tuple[str, ...]]
 
 
-def _events(text: str, first: int) -> Iterator[_Event]:
+def _events(text: str, first: int, catalogue: Texts) -> Iterator[_Event]:
     """Walk through Markdown whose first line is line `first` of the page."""
     description: list[_Text] = []
     for token in _parser().parse(text):
@@ -250,7 +252,7 @@ def _events(text: str, first: int) -> Iterator[_Event]:
             case "html_block":
                 yield _Text(line, [("prose", html.unescape(re.sub("<[^>]+>", " ", token.content)))])
             case "fence" | "colon_fence":
-                yield from _directive(token, line)
+                yield from _directive(token, line, catalogue)
             case "front_matter":
                 description.append(_Text(line, [("prose", _description(token.content))]))
             case "myst_line_comment":
@@ -264,7 +266,7 @@ def _description(front_matter: str) -> str:
     return "\n" * above + meta.get("description", "")
 
 
-def _directive(token: Token, line: int) -> Iterator[_Event]:
+def _directive(token: Token, line: int, catalogue: Texts) -> Iterator[_Event]:
     found = re.match(r"\{([\w:-]+)\}\s*(.*)", token.info)
     if not found:
         yield _Cell()
@@ -280,11 +282,11 @@ def _directive(token: Token, line: int) -> Iterator[_Event]:
         if name in _TITLED and argument:
             # The number of an exercise is its name; a test holds their order.
             title = re.sub(r"^Exercise \d+", "Exercise", argument)
-            yield from _events(title, line)
-        yield from _events(content, line + 1 + skipped)
-    elif name in _CATALOGUE:
-        for text in _catalogue(name, argument):
-            for event in _events(text, line):
+            yield from _events(title, line, catalogue)
+        yield from _events(content, line + 1 + skipped, catalogue)
+    elif name in FROM_CATALOGUE:
+        for text in catalogue(name, argument):
+            for event in _events(text, line, catalogue):
                 yield replace(event, line=line) if isinstance(event, _Text) else event
     elif name in _NO_TEXT:
         yield _Cell()
@@ -292,7 +294,7 @@ def _directive(token: Token, line: int) -> Iterator[_Event]:
         raise ValueError(f"line {line}: say in tests/held.py whether {{{name}}} contains text")
 
 
-def _catalogue(kind: str, argument: str) -> tuple[str, ...]:
+def catalogue_texts(kind: str, argument: str) -> tuple[str, ...]:
     """What the page shows for a directive; titles of related entries are held where they stand."""
     if kind == "variant":
         one = next(v for entry in load().entries for v in entry.variants if v.source == argument)
@@ -391,11 +393,12 @@ def _sentence(text: str, place: int) -> str:
     return " ".join(text[start:end].split())
 
 
-def read(text: str) -> Page:
+def read(text: str, catalogue: Texts | None = None) -> Page:
     """Read a page.
 
     Args:
         text: of its file.
+        catalogue: gives the texts of a directive of the Clinic; `catalogue_texts` by default.
 
     Raises:
         ValueError: a directive of which this module does not know whether it contains text.
@@ -414,7 +417,7 @@ def read(text: str) -> Page:
             waiting.clear()
             row = ()
 
-    for event in _events(text, 1):
+    for event in _events(text, 1, catalogue or catalogue_texts):
         match event:
             case _Comment() if re.match(r"\s*held\b", event.text, flags=re.IGNORECASE):
                 comments.update(range(event.line, event.last + 1))

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import held
@@ -25,6 +26,7 @@ class Change:
         number: as it was.
         instead: the other number, as it is written.
         text: of the whole page, with the other number.
+        catalogue: the texts that the page shows from there, with the other number.
         reason: why no run can notice, if the page gives a reason.
     """
 
@@ -32,12 +34,13 @@ class Change:
     number: held.Number
     instead: str
     text: str
+    catalogue: held.Texts
     reason: str | None
 
     @property
     def noticed(self) -> bool:
         """Whether the check of the page fails."""
-        page = held.read(self.text)
+        page = held.read(self.text, self.catalogue)
         try:
             for one in page.held:
                 held.match(one)
@@ -77,10 +80,10 @@ def change_text(page: str, text: str, index: int, chance: random.Random) -> Chan
     reason = _reasons(read)[index]
     before = [one.text for one in read.numbers]
     instead = another(number.text, chance)
-    for changed in _places(text, number, instead):
-        after = [one.text for one in held.read(changed).numbers]
+    for changed, catalogue in _candidates(text, number, instead):
+        after = [one.text for one in held.read(changed, catalogue).numbers]
         if after == [*before[:index], instead, *before[index + 1 :]]:
-            return Change(page, number, instead, changed, reason)
+            return Change(page, number, instead, changed, catalogue, reason)
     raise ValueError(f"docs/{page}:{number.line}: {number.text} is not where it was read")
 
 
@@ -95,16 +98,39 @@ def another(written: str, chance: random.Random) -> str:
             return number
 
 
-def _places(text: str, number: held.Number, instead: str) -> Iterator[str]:
-    """The text with the other number in each place where the number may stand, nearest first."""
+def _candidates(text: str, number: held.Number, instead: str) -> Iterator[tuple[str, held.Texts]]:
+    """The page and its catalogue, with the other number in each place where it may stand."""
+    directive = re.match(r":+\{(\w+)\} (\S+)", text.splitlines()[number.line - 1])
+    if directive and directive[1] in held.FROM_CATALOGUE:
+        shown = held.catalogue_texts(directive[1], directive[2])
+        for place, one in enumerate(shown):
+            for changed in _places(one, 1, number.text, instead):
+                texts = (*shown[:place], changed, *shown[place + 1 :])
+                yield text, partial(_other, directive.groups(), texts)
+    else:
+        for changed in _places(text, number.line, number.text, instead):
+            yield changed, held.catalogue_texts
+
+
+def _other(
+    where: tuple[str, ...], texts: tuple[str, ...], kind: str, argument: str
+) -> tuple[str, ...]:
+    """A catalogue in which one directive shows other texts."""
+    return texts if (kind, argument) == where else held.catalogue_texts(kind, argument)
+
+
+def _places(text: str, first: int, written: str, instead: str) -> Iterator[str]:
+    """The text with the other number in each place from line `first` on, one at a time.
+
+    The number may stand below its line: a folded text has lines of its own.
+    """
     lines = text.splitlines(keepends=True)
-    pattern = re.compile(re.escape(number.text).replace(",", r"(?:,|\{,\}|\\,)"))
-    for row in range(number.line - 1, len(lines)):  # a folded text has lines of its own
+    pattern = re.compile(re.escape(written).replace(",", r"(?:,|\{,\}|\\,)"))
+    for row in range(first - 1, len(lines)):
         for found in pattern.finditer(lines[row].translate(held.SUPERSCRIPT)):
-            old = lines[row][found.start() : found.end()]
-            line = (
-                lines[row][: found.start()] + _written_as(old, instead) + lines[row][found.end() :]
-            )
+            start, end = found.span()
+            new = _written_as(lines[row][start:end], instead)
+            line = lines[row][:start] + new + lines[row][end:]
             yield "".join([*lines[:row], line, *lines[row + 1 :]])
 
 

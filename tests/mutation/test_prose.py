@@ -103,6 +103,22 @@ def test_a_number_that_no_line_holds_survives(monkeypatch):
     assert str(change).startswith("docs/page.md:1, 12 became ")
 
 
+def test_a_number_of_the_catalogue_is_changed_there(tmp_path, monkeypatch):
+    """The page shows the text; its held line notices, also when all of it runs."""
+    text = (
+        "```{code-cell} python\none = 1\n```\n\n"
+        ":::{why} non-scalar-backward\n:::\n\n% held: one == 1, 1 == one\n"
+    )
+    assert not fails(text, tmp_path)
+    for index in range(2):
+        change = change_text("page.md", text, index, random.Random(0))
+        assert change.text == text
+        assert change.noticed
+        monkeypatch.setattr(held, "catalogue_texts", change.catalogue)
+        assert fails(text, tmp_path)
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("written", ["0", "6", "12", "0.25", "1,000", "1.5e-3", "2.13.0", "10"])
 def test_another_number_is_written_alike(written):
     """One digit differs, and no 0 is put in front."""
