@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.parallel import DistributedDataParallel
 
+from gradbook import replay
 from gradbook.train.accumulate import GradientAccumulator
 
 Loader = list[tuple[Tensor, Tensor]]
@@ -838,3 +839,187 @@ def test_mean_losses_are_the_pitfall_that_sums_avoid() -> None:
 
     assert relative_error(means, whole, start) > 0.1
     assert relative_error(sums, whole, start) < 1e-12
+
+
+# --- Other losses in the same loop
+
+
+def make_gan() -> tuple[nn.Module, nn.Module]:
+    """A generator and a discriminator of a few numbers, the same each time."""
+    torch.manual_seed(7)
+    generator = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    discriminator = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    return generator, discriminator
+
+
+def gan_losses(
+    generator: nn.Module, discriminator: nn.Module, real: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The discriminator's loss and the generator's, each summed over the samples."""
+    fake = generator(noise)
+    softplus = nn.functional.softplus
+    judged = softplus(-discriminator(real)) + softplus(discriminator(fake.detach()))
+    return judged.sum(), softplus(-discriminator(fake)).sum()
+
+
+@pytest.mark.parametrize("generator_first", [False, True])
+def test_a_gan_with_two_accumulators_equals_the_loop_by_hand(generator_first: bool) -> None:
+    """The generator's loss reaches the discriminator, and none of it is in its steps."""
+    data = torch.Generator().manual_seed(1)
+    real = torch.randn(50, 5, 3, generator=data, dtype=torch.float64)
+    noise = torch.randn(50, 5, 2, generator=data, dtype=torch.float64)
+
+    by_hand = make_gan()
+    generator_steps, discriminator_steps = (
+        torch.optim.Adam(module.parameters(), lr=0.01) for module in by_hand
+    )
+    for x, z in zip(real, noise, strict=True):
+        first, second = gan_losses(*by_hand, x, z)
+        of_discriminator = torch.autograd.grad(
+            first / len(x), list(by_hand[1].parameters()), retain_graph=True
+        )
+        of_generator = torch.autograd.grad(second / len(x), list(by_hand[0].parameters()))
+        for module, gradients, optimizer in (
+            (by_hand[1], of_discriminator, discriminator_steps),
+            (by_hand[0], of_generator, generator_steps),
+        ):
+            for parameter, gradient in zip(module.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+
+    ours = make_gan()
+    generator, discriminator = (
+        GradientAccumulator(torch.optim.Adam(module.parameters(), lr=0.01), 1, model=module)
+        for module in ours
+    )
+    for x, z in zip(discriminator(list(real)), generator(list(noise)), strict=True):
+        first, second = gan_losses(*ours, x, z)
+        # A step changes weights in place, so each loss is walked back before the other's step.
+        gradients = torch.autograd.grad(second, list(ours[0].parameters()), retain_graph=True)
+        linear = sum(
+            (parameter * gradient).sum()
+            for parameter, gradient in zip(ours[0].parameters(), gradients, strict=True)
+        )
+        if generator_first:
+            second.backward(retain_graph=True)  # leaves a gradient in the discriminator
+            generator.backward(linear, count=len(z))
+            discriminator.backward(first, count=len(x))
+        else:
+            discriminator.backward(first, count=len(x))
+            ours[1].requires_grad_(True)
+            nn.functional.softplus(-ours[1](ours[0](z))).sum().backward()
+            generator.backward(linear, count=len(z))
+
+    assert generator.steps == discriminator.steps == 50
+    start = make_gan()
+    for found, expected, begun in zip(ours, by_hand, start, strict=True):
+        assert relative_error(found, expected, begun) < 1e-12
+
+
+def window_of_three(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[int]:
+    """Go through a window of three micro-batches; in between, do what the test does."""
+    accumulator = GradientAccumulator(optimizer, 3, model=model)
+    loader = split(*make_data(9), [3, 3, 3])
+    for number, (x, y) in enumerate(accumulator(loader)):
+        yield number
+        accumulator.backward(cross_entropy(model(x), y, reduction="sum"), count=len(x))
+
+
+@pytest.mark.parametrize("when", [1, 2])
+@pytest.mark.parametrize("what", ["backward", "replay", "zero_grad", "clip", "replaced"])
+def test_what_others_do_to_the_gradients_of_a_window_is_refused(what: str, when: int) -> None:
+    """Before any micro-batch but the first; the message names the parameter, nothing is stepped."""
+    model = make_model()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = sgd(model)
+    x, y = make_data(4)
+
+    def interfere() -> None:
+        if what == "backward":
+            cross_entropy(model(x), y).backward()
+        elif what == "replay":
+            replay(cross_entropy(model(x), y))
+        elif what == "zero_grad":
+            optimizer.zero_grad()
+        elif what == "clip":
+            nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+        else:
+            for parameter in model.parameters():
+                parameter.grad = parameter.grad.clone()
+
+    with pytest.raises(RuntimeError, match=r"changed the gradient of '0\.weight' since") as caught:
+        for number in window_of_three(model, optimizer):
+            if number == when:
+                interfere()
+    assert "discard()" in str(caught.value)
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+
+
+@pytest.mark.parametrize("part", [0, 2])
+def test_a_gradient_of_one_parameter_is_enough_to_be_noticed(part: int) -> None:
+    """Also of one that had none before."""
+    model = make_model()
+    optimizer = sgd(model)
+    model[part].requires_grad_(False)
+    with pytest.raises(RuntimeError, match=rf"'{part}\.weight'"):
+        for number in window_of_three(model, optimizer):
+            if number == 1:
+                model[part].requires_grad_(True)
+                model[part].weight.sum().backward()
+
+
+def test_the_gradient_of_an_embedding_is_watched_too() -> None:
+    """A sparse gradient is a new tensor after each backward of ours, which is no change."""
+
+    def go(interfere: bool) -> int:
+        table = nn.Embedding(5, 2, sparse=True)
+        accumulator = GradientAccumulator(torch.optim.SGD(table.parameters(), lr=0.1), 3)
+        for number, rows in enumerate(accumulator(torch.arange(5).split(2))):
+            if interfere and number == 2:
+                table(rows).sum().backward()
+            accumulator.backward(table(rows).sum(), count=len(rows))
+        return accumulator.steps
+
+    assert go(False) == 1
+    with pytest.raises(RuntimeError, match="something else has changed the gradient"):
+        go(True)
+
+
+def test_what_is_there_when_a_window_begins_is_no_part_of_it() -> None:
+    """Whatever filled .grad after the step: each window starts with none."""
+    x, y = make_data(8)
+    start = make_model()
+    alone, disturbed = copy.deepcopy(start), copy.deepcopy(start)
+    run(GradientAccumulator(sgd(alone), 2), alone, split(x, y, [2, 2, 2, 2]))
+    accumulator = GradientAccumulator(sgd(disturbed), 2)
+    for number, (a, b) in enumerate(accumulator(split(x, y, [2, 2, 2, 2]))):
+        if number % 2 == 0:
+            replay(cross_entropy(disturbed(x), y))
+        accumulator.backward(cross_entropy(disturbed(a), b, reduction="sum"), count=len(a))
+    assert relative_error(disturbed, alone, start) == 0
+
+
+def test_a_window_that_others_have_changed_is_dropped_by_discard() -> None:
+    """Until then nothing goes on; afterwards training does."""
+    model, accumulator = half()
+    model[0].weight.grad.add_(1)
+    with pytest.raises(RuntimeError, match="something else has changed"):
+        accumulator.flush()
+    with pytest.raises(RuntimeError, match="something else has changed"):
+        run(accumulator, model, split(*make_data(4), [2, 2]))
+    accumulator.discard()
+    run(accumulator, model, split(*make_data(4), [2, 2]))
+    assert accumulator.steps == 1
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("given", ["model", "optimizer alone"])
+def test_a_sharded_model_is_refused(given: str) -> None:
+    """Of FSDP's parameters every process holds a part, so norms and counts would be wrong."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = make_model()
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    with pytest.raises(TypeError, match=r"must not be sharded \(FSDP\).*DistributedDataParallel"):
+        GradientAccumulator(sgd(model), 2, model=model if given == "model" else None)

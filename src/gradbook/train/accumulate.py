@@ -18,6 +18,7 @@ from gradbook.train.processes import (
     exchange_gradients,
     find_replica,
     forward_without_batch,
+    is_sharded,
     note_lost_process,
     unwrap,
     world_size,
@@ -40,6 +41,10 @@ class GradientAccumulator:
     window is complete. So micro-batches of unequal size weigh what they should, which a mean of
     means does not do. A window is `every` micro-batches, or fewer where the loader ends; its end is
     known by fetching one batch ahead, so a loader needs no length.
+
+    A window begins with no gradient: what another loss has left in ``.grad`` by then, as the
+    generator's does in the discriminator of a GAN, belongs to no window and is cleared. Inside a
+    window nothing else may touch these gradients; a change is noticed, and refused.
 
     When a window is complete, inside the `backward` that completes it, in this order: the
     gradients are unscaled, divided by the count and clipped; the optimizer steps; the scaler is
@@ -69,8 +74,9 @@ class GradientAccumulator:
         steps: how many times the optimizer has stepped.
 
     Raises:
-        TypeError: `optimizer` is not an optimizer, `every` not an integer, or `scheduler` is a
-            ReduceLROnPlateau, which needs a measured value.
+        TypeError: `optimizer` is not an optimizer, `every` not an integer, `scheduler` is a
+            ReduceLROnPlateau, which needs a measured value, or the parameters are sharded over
+            processes (FSDP).
         ValueError: `every` is below 1, `clip_norm` is not positive, or `optimizer` holds none of
             the parameters of `model`.
 
@@ -104,6 +110,12 @@ class GradientAccumulator:
         scheduler: LRScheduler | None = None,
     ) -> None:
         _check_arguments(optimizer, every, clip_norm, scheduler)
+        if is_sharded(model, _parameters(optimizer)):
+            raise TypeError(
+                "model must not be sharded (FSDP): every process holds a part of each gradient, "
+                "and what this class divides and clips are whole ones. Use DistributedDataParallel,"
+                " or write the loop by hand, with the sum of the counts over all processes"
+            )
         self._optimizer = optimizer
         self._every = every
         self._clip_norm = clip_norm
@@ -124,7 +136,10 @@ class GradientAccumulator:
         self._norm: Tensor | float | None = None
         self._pending = 0
         self._count = 0.0
-        self._broken = False  # a backward or step failed half-way: .grad cannot be trusted
+        self._broken = ""  # why .grad cannot be trusted
+        # Of an open window: its parameters; and each with its gradient after our last backward.
+        self._owners: list[Tensor] = []
+        self._held: list[tuple[Tensor, Tensor | None, int | None]] = []
         self._unscaled = False  # the scaler is between unscale_() and update()
         self._looping = False
         self._waiting = False  # a batch was handed out, its backward() has not come
@@ -156,7 +171,7 @@ class GradientAccumulator:
     def __call__(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Go through `loader`; the body calls `backward` once for each batch.
 
-        Gradients that are there before the first batch belong to no window: they are cleared.
+        Gradients that are there when a window begins belong to no window: they are cleared.
         An exception or a ``break`` in the body leaves the window open, and nothing is stepped:
         `pending` says how many micro-batches it holds, and `flush` or `discard` ends it.
 
@@ -180,7 +195,7 @@ class GradientAccumulator:
     def _loop(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         self._looping = True
         try:
-            self._optimizer.zero_grad()
+            self._clear()
             started = False
             for batch, last in _look_ahead(loader):
                 if not started:
@@ -203,6 +218,7 @@ class GradientAccumulator:
                 self._agree(has_data=False)
             while self._uneven and self._replica is not None:
                 forward_without_batch(self._replica)
+                self._check_gradients()
                 self._step()
         finally:
             self._looping = self._waiting = self._more = self._uneven = False
@@ -217,7 +233,9 @@ class GradientAccumulator:
         Raises:
             TypeError: `loss_sum` is not a tensor or `count` not a number.
             ValueError: `loss_sum` has more than one element, or `count` is not positive.
-            RuntimeError: called outside of the loop, or twice for a batch.
+            RuntimeError: called outside of the loop, or twice for a batch; or something else has
+                changed the gradients of the open window, a second ``backward()``, `replay` or
+                ``zero_grad()``. The message names a parameter; nothing has been stepped.
             FloatingPointError: `clip_norm` is given, there is no scaler, and the gradient has inf
                 or nan. The message names its parameter. Nothing has been stepped.
         """
@@ -244,6 +262,7 @@ class GradientAccumulator:
                 "that loss_sum sums (leave an empty batch out in the loader)"
             )
         self._check_broken()
+        self._check_gradients()
         self._waiting = False
         loss = loss_sum if self._scaler is None else self._scaler.scale(loss_sum)
         try:
@@ -251,12 +270,14 @@ class GradientAccumulator:
             self._pending += 1
             self._count += count
         except BaseException as error:
-            self._broken = True
+            self._broken = _HALF_WAY
             if self._replica is not None and isinstance(error, RuntimeError):
                 note_lost_process(error)
             raise
         if self._boundary:
             self._step()
+        else:
+            self._note_gradients()
 
     def flush(self) -> None:
         """Step now, with what the open window holds; without an open window, do nothing.
@@ -264,11 +285,14 @@ class GradientAccumulator:
         For a loop that was left early. With several processes, call it in all of them.
 
         Raises:
-            RuntimeError: a batch waits for its `backward`, or one has failed half-way.
+            RuntimeError: a batch waits for its `backward`, one has failed half-way, or something
+                else has changed the gradients of the window.
         """
         self._check_broken()
         if self._waiting:
             raise RuntimeError("call backward() for this batch before flush()")
+        if self._pending:
+            self._check_gradients()
         if self._replica is not None:
             # None of the open window's gradients has been exchanged.
             self._uneven = True
@@ -281,10 +305,10 @@ class GradientAccumulator:
 
         With several processes, call it in all of them.
         """
-        self._optimizer.zero_grad()
+        self._clear()
         self._pending = 0
         self._count = 0.0
-        self._broken = False
+        self._broken = ""
         if self._scaler is not None and self._unscaled:
             self._scaler.update(self._scaler.get_scale())  # the one way to make it forget
             self._unscaled = False
@@ -346,9 +370,9 @@ class GradientAccumulator:
             total = self._total_count()
             stepped = total > 0 and self._apply(total)
         except BaseException:
-            self._broken = True
+            self._broken = _HALF_WAY
             raise
-        self._optimizer.zero_grad()
+        self._clear()
         self._pending = 0
         self._count = 0.0
         if stepped:
@@ -362,7 +386,7 @@ class GradientAccumulator:
         if scaler is not None:
             scaler.unscale_(optimizer)
             self._unscaled = True
-        gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
+        gradients = [p.grad for p in self._owners if p.grad is not None]
         for gradient in gradients:
             gradient.div_(total)
         if self._clip_norm is not None:
@@ -401,12 +425,46 @@ class GradientAccumulator:
         ]
         return [*others, *((repr(name), parameter) for name, parameter in named)]
 
+    def _clear(self) -> None:
+        for parameter in _parameters(self._optimizer):
+            parameter.grad = None
+        self._held = []
+
+    def _note_gradients(self) -> None:
+        self._held = [
+            (parameter, gradient, None if gradient is None else gradient._version)
+            for parameter in self._owners
+            for gradient in (parameter.grad,)
+        ]
+
+    def _check_gradients(self) -> None:
+        """Begin a window without gradients; inside one, refuse what others have done to them."""
+        if not self._pending:
+            self._owners = _parameters(self._optimizer)
+            for parameter in self._owners:
+                parameter.grad = None
+            return
+        for parameter, gradient, version in self._held:
+            if parameter.grad is not gradient or (
+                gradient is not None and gradient._version != version
+            ):
+                names = {one: name for name, one in self._named_parameters()}
+                self._broken = (
+                    f"something else has changed the gradient of {names[parameter]} since the "
+                    "last micro-batch: another backward(), replay(), zero_grad(), clipping. It "
+                    "would count as part of this window"
+                )
+                self._check_broken()
+
     def _check_broken(self) -> None:
         if self._broken:
-            raise RuntimeError(
-                "an earlier backward() or step failed half-way, so the gradients of the open "
-                "window are not whole: call discard() to drop them, then go on"
-            )
+            raise RuntimeError(f"{self._broken}: call discard() to drop the window, then go on")
+
+
+_HALF_WAY = (
+    "an earlier backward() or step failed half-way, so the gradients of the open window are not "
+    "whole"
+)
 
 
 def _look_ahead(loader: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,6 @@ from gradbook.train.checkpoint import load_checkpoint, save_checkpoint
 from gradbook.train.history import COLUMNS, Epoch, History
 from gradbook.train.nonfinite import first_nonfinite_output
 from gradbook.train.processes import all_sum, find_replica, rank, unwrap
-
-if TYPE_CHECKING:
-    pass
 
 Loss = Callable[[Any, Tensor], Tensor]
 Metric = Callable[[Any, Tensor], "float | Tensor"]

@@ -1,6 +1,7 @@
 """What a training loop has to know of the other processes; torch.distributed does the work."""
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -44,6 +45,21 @@ def find_replica(model: nn.Module | None) -> DistributedDataParallel | None:
             "module and wrap that, so that one backward has one exchange of gradients"
         )
     return found[0] if found else None
+
+
+def is_sharded(model: nn.Module | None, parameters: Iterable[Tensor]) -> bool:
+    """Whether a module or a parameter is spread over processes, by FSDP or as a DTensor.
+
+    >>> is_sharded(nn.Linear(2, 1), [])
+    False
+    """
+    # They exist only once their modules are imported, which takes long.
+    fsdp, tensor = (sys.modules.get(f"torch.distributed.{name}") for name in ("fsdp", "tensor"))
+    kinds = () if fsdp is None else (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)
+    modules = () if model is None else model.modules()
+    if any(isinstance(module, kinds) for module in modules):
+        return True
+    return tensor is not None and any(isinstance(one, tensor.DTensor) for one in parameters)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
