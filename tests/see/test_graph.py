@@ -372,7 +372,7 @@ def test_bad_input_is_named(arguments, error, message):
 def test_bad_params_are_named():
     """A module or a mapping of tensors is needed."""
     _, out = seed_program()
-    with pytest.raises(TypeError, match="must be a module or a mapping"):
+    with pytest.raises(TypeError, match="must be a module, a mapping"):
         graph(out, params=[1])
     with pytest.raises(TypeError, match=r"params\['x'\] must be a tensor, got int"):
         graph(out, params={"x": 1})

@@ -1,9 +1,12 @@
 """Tests of `gradbook.record_lines`."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import gradbook
 from gradbook import graph, record_lines
 from gradbook.see.lines import SourceLine
 
@@ -78,3 +81,16 @@ def test_a_notebook_cell_is_named_by_its_line():
     assert str(SourceLine("/tmp/ipykernel_12/34.py", 2, "y = x")) == "line 2: y = x"
     assert str(SourceLine("<cell>", 2, "")) == "line 2"
     assert str(SourceLine("/home/me/train.py", 2, "y = x")) == "train.py:2: y = x"
+
+
+@pytest.mark.parametrize("name", ["torch_geometric", "torchvision", "gradbook_of_ours"])
+def test_a_package_whose_name_begins_like_torch_is_not_torch(name, tmp_path, monkeypatch):
+    """Its own lines count, as those of any package."""
+    beside = Path((torch if name.startswith("torch") else gradbook).__file__).parents[1]
+    file = str(beside / name / "layers.py")
+    names = {"x": torch.ones(2, requires_grad=True)}
+    program = "def layer(x):\n    return x * 2\n\n\ny = layer(x)\n"
+    with record_lines():
+        exec(compile(program, file, "exec"), names)
+    line = graph(names["y"]).nodes[0].line
+    assert (line.file, line.number) == (file, 2)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from torch import nn
+from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from gradbook import graph, saved_memory
@@ -73,7 +74,37 @@ def test_what_hooks_hold_is_reported_and_not_run():
     assert len(calls) == 1
     assert report.packed == 2
     assert report.nbytes == 0
-    assert "2 more are held by hooks" in str(report)
+    assert "2 saved tensors are held by hooks" in str(report)
+    assert report.packed_nbytes == 0  # it computes them again
+
+
+def test_what_a_hook_keeps_in_memory_has_a_size():
+    """As save_on_cpu does, in a tuple with the device; shared memory counts once."""
+    x = torch.ones(1000, requires_grad=True)
+    with save_on_cpu():
+        y = x.neg().exp().sin()
+    report = saved_memory(y)
+    assert (report.packed, report.nbytes) == (2, 0)
+    assert report.packed_nbytes in (4000, 8000)  # a copy for each saved tensor, or one storage
+    assert f"which keep {report.packed_nbytes:,} bytes more" in str(report)
+    with saved_tensors_hooks(lambda tensor: {"all": [tensor]}, lambda packed: packed["all"][0]):
+        y = x.neg().exp().sin()
+    assert saved_memory(y).packed_nbytes == 4000  # the result of exp, saved twice
+
+
+def test_what_belongs_to_the_model_is_left_out():
+    """Also frozen weights, which are no leaves of the graph."""
+    model = nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 3)).requires_grad_(False)
+    extra = nn.Linear(3, 3)
+    out = extra(model(torch.ones(5, 10, requires_grad=True)))
+    weights = (10 * 20 + 20 * 3) * 4
+    whole, graph_only = saved_memory(out), saved_memory(out, params=model)
+    assert whole.nbytes - graph_only.nbytes == graph_only.named_nbytes == weights
+    assert whole.named_nbytes == 0
+    assert f"{weights:,} more are of the tensors that params names" in str(graph_only)
+    assert sum(row.nbytes for row in graph_only.rows) == graph_only.nbytes
+    pairs = saved_memory(out, params=model.named_parameters())
+    assert pairs == graph_only
 
 
 def test_a_graph_that_saves_nothing_holds_nothing():

@@ -41,7 +41,7 @@ def test_the_norm_does_not_overflow():
         (torch.ones(0), "[]"),
         (torch.eye(2).to_sparse(), "[[1, 0], [0, 1]]"),
         (torch.eye(30).to_sparse(), "float32 (30, 30), norm 5.477, from 1 to 1"),
-        (torch.ones(3, device="meta"), "float32 ()"),
+        (torch.ones(3, device="meta"), "float32 (3,)"),
         (torch.tensor([math.nan, math.inf]), "[nan, inf]"),
     ],
 )

@@ -1,7 +1,7 @@
 """The graph that autograd recorded, as plain data."""
 
 import gc
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -15,7 +15,8 @@ from gradbook.see.display import drawing, text
 from gradbook.see.lines import SourceLine
 from gradbook.see.nodes import Edge, Node, SavedTensor
 
-Params = nn.Module | Mapping[str, Tensor]
+Params = nn.Module | Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
+"""What names tensors: a module, ``{name: tensor}``, or pairs, as of ``named_parameters()``."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,11 +154,11 @@ def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
 
     Args:
         *tensors: results of operations on tensors that require grad, of any shape.
-        params: a module or ``{name: tensor}``; its tensors are shown by these names. Leaves
-            without a name are numbered.
+        params: a module, ``{name: tensor}``, or pairs of both, as of ``named_parameters()``; the
+            tensors are shown by these names. Leaves without a name are numbered.
 
     Raises:
-        TypeError: an argument is not a tensor, or `params` is neither a module nor a mapping.
+        TypeError: an argument is not a tensor, or `params` names something else than tensors.
         ValueError: no tensor is given, or one has no graph; the message says why.
 
     >>> x = torch.ones(3, requires_grad=True)
@@ -312,23 +313,31 @@ def root_of(tensor: Tensor, caller: str) -> AutogradNode:
 
 def _names(params: Params | None) -> tuple[dict[int, str], dict[AutogradNode, str]]:
     """Names by identity of the leaf, and by node for tensors that are none."""
-    if params is None:
-        return {}, {}
-    if isinstance(params, nn.Module):
-        # A shared parameter goes by its first name, as in named_parameters().
-        named: dict[str, Tensor] = {
-            **dict(params.named_buffers()),
-            **dict(params.named_parameters()),
-        }
-    elif isinstance(params, Mapping):
-        named = dict(params)
-        for name, tensor in named.items():
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"params[{name!r}] must be a tensor, got {type(tensor).__name__}")
-    else:
-        raise TypeError(
-            f"params must be a module or a mapping of names to tensors, got {type(params).__name__}"
-        )
+    named = named_tensors(params)
     leaves = {id(tensor): name for name, tensor in named.items() if tensor.grad_fn is None}
     nodes = {tensor.grad_fn: name for name, tensor in named.items() if tensor.grad_fn is not None}
     return leaves, nodes
+
+
+def named_tensors(params: Params | None) -> dict[str, Tensor]:
+    """The tensors that `params` names; of a module, its buffers and parameters.
+
+    Raises:
+        TypeError: it names something else than tensors.
+    """
+    if params is None:
+        return {}
+    if isinstance(params, nn.Module):
+        # A shared parameter goes by its first name, as in named_parameters().
+        return {**dict(params.named_buffers()), **dict(params.named_parameters())}
+    try:
+        named = dict(params)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "params must be a module, a mapping of names to tensors or pairs of both, got "
+            f"{type(params).__name__}"
+        ) from None
+    for name, tensor in named.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"params[{name!r}] must be a tensor, got {type(tensor).__name__}")
+    return named

@@ -1,6 +1,7 @@
 """Let nodes remember the source line that made them."""
 
 import linecache
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from gradbook.see import torch_internals
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+# With the separator: torchvision lies beside torch.
+_LIBRARIES = tuple(
+    str(path) + os.sep for path in (Path(torch.__file__).parent, Path(__file__).parents[1])
+)
 
 
 class SourceLine(NamedTuple):

@@ -189,15 +189,26 @@ def names(nodes: Collection[Node]) -> list[str]:
 def shapes(nodes: Collection[Any]) -> list[tuple[int, ...] | None]:
     """Shape of the (first) tensor that each operation made; None where there is none."""
     try:
-        return [node._input_metadata[0].shape for node in nodes]
+        found = [node._input_metadata[0].shape for node in nodes]
     except (AttributeError, IndexError, RuntimeError):  # one has none: look at each alone
-        return [_output_shape(node) for node in nodes]
+        found = [_output_shape(node) for node in nodes]
+    return [one if type(one) is torch.Size else _plain(one) for one in found]
 
 
 def _output_shape(node: Any) -> tuple[int, ...] | None:
     try:
         return cast("tuple[int, ...]", node._input_metadata[0].shape)
     except (AttributeError, IndexError, RuntimeError):  # no metadata, or a nested tensor
+        return None
+
+
+def _plain(sizes: Iterable[Any] | None) -> tuple[int, ...] | None:
+    """The sizes as numbers; None if one is none, as the ragged one of a jagged nested tensor."""
+    if sizes is None:
+        return None
+    try:
+        return tuple(int(size) for size in sizes)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
         return None
 
 
@@ -220,9 +231,10 @@ def lines(nodes: Iterable[Node]) -> dict[int, object]:
 def shape_of(tensor: Tensor) -> tuple[int, ...] | None:
     """The shape, or None where there is none (a nested tensor)."""
     try:
-        return tensor.shape
+        shape = tensor.shape
     except (RuntimeError, NotImplementedError):
         return None
+    return shape if type(tensor) in _PLAIN else _plain(shape)
 
 
 class SavedField(NamedTuple):
@@ -346,12 +358,13 @@ def saved_values(node: Node, storages: dict[Any, int]) -> Saved:
             storage = data.untyped_storage()
             pointer = storage.data_ptr()
             usual = pointer and data._version == 0 and type(data) in _PLAIN
+            shape = data.shape
         except (AttributeError, NotImplementedError, RuntimeError):
             usual = False
         if not usual:
             return _unusual_values(node, storages)
         storages[pointer] = nbytes = storage.nbytes()
-        saved += ((field, (data.shape, data.dtype, nbytes, 0, None, False, False)),)
+        saved += ((field, (shape, data.dtype, nbytes, 0, None, False, False)),)
     return saved
 
 
@@ -367,6 +380,30 @@ def _unusual_values(node: Node, storages: dict[Any, int]) -> Saved:
         values = (shape_of(tensor), tensor.dtype, nbytes, one.version, one.edited, False, False)
         found.append((name, values))
     return tuple(found)
+
+
+def packed_storages(node: Node) -> dict[Any, int]:
+    """The storages of the tensors that hooks packed for `node`: alone, or in a plain container.
+
+    Nothing is unpacked, so what a hook keeps in an object of its own is not seen.
+    """
+    found: dict[Any, int] = {}
+    for _, raw_name, _ in _kind(type(node)).fields:
+        try:
+            raw = getattr(node, raw_name)
+        except RuntimeError:  # released
+            continue
+        held = [one.data for one in (raw if isinstance(raw, tuple) else (raw,)) if one.unpack_hook]
+        while held:
+            one = held.pop()
+            if isinstance(one, Tensor):
+                key, nbytes = storage_of(one)
+                found[key] = nbytes
+            elif type(one) in (tuple, list):
+                held.extend(one)
+            elif type(one) is dict:
+                held.extend(one.values())
+    return found
 
 
 def storage_of(tensor: Tensor) -> tuple[Any, int]:

@@ -1,6 +1,7 @@
 """Gradients as plain numbers: small ones whole, large ones summarised."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ class Value:
     """The numbers of a tensor at one moment; no tensor is kept.
 
     Attributes:
-        shape: its shape.
+        shape: its shape; None where there is no such thing, as for a nested tensor.
         dtype: its dtype, as ``"float32"``.
         numbers: its elements, nested as its shape, if it is small (at most 24); else None.
         norm: the Euclidean norm over all elements; None if it has no numbers to take it of.
@@ -24,7 +25,7 @@ class Value:
         max: the largest element.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     dtype: str
     numbers: Any
     norm: float | None
@@ -52,23 +53,26 @@ def value_of(tensor: Tensor) -> Value:
     float32 (10, 10), norm 10, from 1 to 1
     """
     dtype = str(tensor.dtype).removeprefix("torch.")
-    with torch.no_grad():
-        try:
+    shape, whole, norm, low, high = None, None, None, None, None
+    # Whatever cannot be read (meta, wrappers) is left out: a value is read during a backward pass.
+    with torch.no_grad(), suppress(Exception):
+        plain = tensor.detach()
+        if plain.is_nested:
+            plain = torch.cat([part.flatten() for part in plain.unbind()])
+        else:
             shape = tuple(int(size) for size in tensor.shape)
-            plain = tensor.detach()
+            small = math.prod(shape) <= SMALL
             if plain.layout is not torch.strided:
                 # What a sparse gradient does not store is zero.
-                if math.prod(shape) <= SMALL:
+                if small:
                     plain = plain.to_dense()
                 elif plain.layout is torch.sparse_coo:
                     plain = plain.coalesce().values()
-            whole = plain.tolist() if math.prod(shape) <= SMALL else None
-            norm = float(torch.linalg.vector_norm(_wide(plain))) if plain.numel() else None
-            low = high = None
-            if plain.numel() and not plain.is_complex():
+            whole = plain.tolist() if small else None
+        if plain.numel():
+            norm = float(torch.linalg.vector_norm(_wide(plain)))
+            if not plain.is_complex():
                 low, high = float(plain.min()), float(plain.max())
-        except (RuntimeError, NotImplementedError, TypeError):  # meta, nested, wrappers
-            return Value((), dtype, None, None, None, None)
     return Value(shape, dtype, whole, norm, low, high)
 
 
@@ -100,6 +104,10 @@ def format_numbers(numbers: Any) -> str:
     return number_text(numbers)
 
 
-def shape_text(shape: tuple[int, ...]) -> str:
-    """``(3,)`` as Python writes it; a number has ``()``."""
-    return str(tuple(shape))
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """``(3,)`` as Python writes it; a number has ``()``, a nested tensor has none.
+
+    >>> shape_text((3,)), shape_text(None)
+    ('(3,)', 'without a shape')
+    """
+    return "without a shape" if shape is None else str(tuple(shape))

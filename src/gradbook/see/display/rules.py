@@ -136,7 +136,8 @@ def is_summed(tree: ast.expr, incoming: Value | None, outgoing: Value) -> bool:
     return (
         elementwise
         and incoming is not None
-        and math.prod(outgoing.shape) < math.prod(incoming.shape)
+        and None not in (outgoing.shape, incoming.shape)
+        and math.prod(outgoing.shape or ()) < math.prod(incoming.shape or ())
     )
 
 
