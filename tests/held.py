@@ -41,8 +41,6 @@ clinic/errors/checking.md
 
 clinic/errors/checkpoint.md
 
-clinic/errors/derivatives.md
-
 clinic/errors/distributed.md
 
 clinic/errors/func.md
@@ -58,8 +56,6 @@ clinic/errors/mixed-precision.md
 clinic/errors/modules-and-optimizers.md
 
 clinic/errors/shapes-and-dtypes.md
-
-clinic/errors/tensors.md
 
 clinic/errors/vmap.md
 
