@@ -41,8 +41,6 @@ clinic/errors/checking.md
 
 clinic/errors/checkpoint.md
 
-clinic/errors/distributed.md
-
 clinic/errors/func.md
 
 clinic/errors/functions.md
@@ -62,8 +60,6 @@ clinic/errors/vmap.md
 clinic/traps/alias.md
 
 clinic/traps/cut.md
-
-clinic/traps/distributed.md
 
 clinic/traps/functions-and-hooks.md
 
