@@ -70,8 +70,6 @@ clinic/traps/math.md
 clinic/traps/memory.md
 
 clinic/traps/optimizers.md
-
-deeper/mixed-precision.md
 """.split()  # noqa: SIM905 -- a list would be packed
 
 # As in docs/conf.py.
