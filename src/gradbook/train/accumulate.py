@@ -28,7 +28,7 @@ Batch = TypeVar("Batch")
 
 
 class GradientAccumulator:
-    """Step once for several micro-batches, with exactly the gradient of their union.
+    """Step once for several micro-batches, with the gradient of their union.
 
     ::
 
