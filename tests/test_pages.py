@@ -1,6 +1,9 @@
 """Tests of the pages' form; that every cell runs and holds is tested in docs/ itself."""
 
+import ast
 import re
+import sys
+import tomllib
 
 import pytest
 from sybil import Sybil
@@ -98,3 +101,25 @@ def test_an_exercise_can_be_tried_and_has_a_solution(page):
     tried = re.findall(rf"check\.{module}\.([a-z]\w*)", text)
     solved = re.findall(rf"check\.{module}\.([a-z]\w*)", "\n".join(solutions))
     assert set(tried) == set(solved)
+
+
+def test_the_home_page_installs_what_the_pages_import():
+    """One line, `pip install ".[all]"`, and each cell of the book finds its modules."""
+    (line,) = re.findall(r"python -m pip install (.+)", (DOCS / "index.md").read_text("utf-8"))
+    assert line == '".[all]"'
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    (all_of,) = extras["all"]
+    assert all_of == f"gradbook[{','.join(name for name in extras if name != 'all')}]"
+    needs = [*project["dependencies"], *(one for name in extras for one in extras[name])]
+    installed = {re.split(r"[<>=\[]", one)[0] for one in needs}
+    modules = {"ipython": "IPython", "scikit-learn": "sklearn"}
+    known = {modules.get(name, name) for name in installed} | sys.stdlib_module_names
+    known.add("functorch")  # comes with torch
+    for page in PAGES:
+        for source, _ in cells(page):
+            for node in ast.walk(ast.parse(source)):
+                names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    names = [node.module]
+                assert {name.split(".")[0] for name in names} <= known, (page, names)
