@@ -8,10 +8,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, UserDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -851,3 +854,163 @@ def test_a_distributed_sampler_is_told_the_epoch() -> None:
     model = make_model()
     fit(model, WithSampler(make_loader(6)), cross_entropy, adam(model), epochs=3)
     assert told == [1, 2, 3]
+
+
+# --- A step of one's own, and batches of any type
+
+
+class OwnLoss(nn.Module):
+    """A model that takes keyword arguments and computes its loss, as those of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 2).double()
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The mean over the labels that are not -100."""
+        return {"loss": cross_entropy(self.layer(x), labels, ignore_index=-100)}
+
+
+def own_step(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+    """The summed loss, and how many labels it sums."""
+    count = int((batch["labels"] != -100).sum())
+    return model(**batch)["loss"] * count, count
+
+
+def labelled(rows: list[int]) -> list[dict[str, Tensor]]:
+    """Batches of unequal size, in which some labels are unknown."""
+    generator = torch.Generator().manual_seed(2)
+    batches = []
+    for many in rows:
+        labels = torch.randint(2, (many,), generator=generator)
+        labels[:-1:2] = -100
+        x = torch.randn(many, 3, generator=generator, dtype=torch.float64)
+        batches.append({"x": x, "labels": labels})
+    return batches
+
+
+def test_a_step_of_ones_own_is_exact() -> None:
+    """Micro-batches with different counts of labels: the step is that of all labels at once."""
+    batches = labelled([3, 5, 2])
+    joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    whole, parts = OwnLoss(), OwnLoss()
+    whole(**joined)["loss"].backward()
+    torch.optim.SGD(whole.parameters(), lr=0.5).step()
+    optimizer = torch.optim.SGD(parts.parameters(), lr=0.5)
+    history = fit(parts, batches, None, optimizer, epochs=1, step=own_step, accumulate=3)
+    assert torch.allclose(parts.layer.weight, whole.layer.weight, rtol=1e-12)
+    assert history.rows[0].train_loss == pytest.approx(OwnLoss()(**joined)["loss"].item())
+    found = evaluate(parts, batches, None, step=own_step)
+    assert found == {"loss": pytest.approx(whole(**joined)["loss"].item())}
+    again = fit(parts, batches, None, optimizer, epochs=1, step=own_step, val_loader=batches)
+    assert again.rows[0].val_loss < found["loss"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"loss_fn": None}, ValueError, "give a loss: either loss_fn"),
+        ({"loss_fn": cross_entropy, "step": own_step}, ValueError, "give None as loss_fn"),
+        (
+            {"loss_fn": None, "step": own_step, "metrics": {"m": torch.eq}, "val_loader": [0]},
+            ValueError,
+            "metrics need a prediction",
+        ),
+        ({"loss_fn": None, "step": lambda *_: torch.ones(1)}, TypeError, "got a Tensor"),
+        ({"loss_fn": None, "step": lambda *_: (1.0, 2)}, TypeError, "got a tuple of 2"),
+    ],
+)
+def test_a_step_that_does_not_fit_is_refused(options, error, message) -> None:
+    """With what to give instead."""
+    model = OwnLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(error, match=message):
+        fit(model, labelled([3]), options.pop("loss_fn"), optimizer, epochs=1, **options)
+
+
+def test_a_loss_of_a_step_that_is_not_finite_names_the_layer() -> None:
+    """The step is run again to see where it came in."""
+    model = OwnLoss()
+    with torch.no_grad():
+        model.layer.weight.fill_(1e308)
+    batches = labelled([3])
+    batches[0]["x"].fill_(1e308)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(FloatingPointError, match=r"non-finite output is 'layer' \(Linear\)"):
+        fit(model, batches, None, optimizer, epochs=1, step=own_step)
+
+
+class Encoding(UserDict):
+    """What a tokenizer returns: a mapping with a `to` of its own."""
+
+    def to(self, device: torch.device) -> "Encoding":
+        """Moved, of the same type."""
+        return Encoding({name: tensor.to(device) for name, tensor in self.items()})
+
+
+class Output(OrderedDict):
+    """An OrderedDict of a kind of its own."""
+
+
+class Pair(NamedTuple):
+    """Two tensors with names."""
+
+    x: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A tensor, and something that is none."""
+
+    x: Tensor
+    name: str
+
+
+ONE = torch.ones(2)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ONE,
+        [ONE, ONE],
+        (ONE, "text"),
+        {"x": ONE, "ids": [ONE]},
+        OrderedDict(x=ONE),
+        Output(x=ONE),
+        defaultdict(list, {"x": ONE}),
+        UserDict(x=ONE),
+        Encoding(x=ONE),
+        MappingProxyType({"x": ONE}),
+        Pair(ONE, ONE),
+        Sample(ONE, "a"),
+        nn.utils.rnn.pack_sequence([ONE]),
+    ],
+    ids=lambda batch: type(batch).__name__,
+)
+def test_a_batch_is_moved_and_keeps_its_type(batch) -> None:
+    """Whatever a loader yields; the batch itself is left as it was."""
+
+    def devices(value: Any) -> set[str]:
+        if isinstance(value, Tensor):
+            return {value.device.type}
+        if isinstance(value, Sample):
+            value = (value.x, value.name)
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, nn.utils.rnn.PackedSequence):
+            value = [value.data]
+        return set().union(*map(devices, value)) if isinstance(value, (list, tuple)) else set()
+
+    moved = loop._move(batch, torch.device("meta"))
+    assert type(moved) is type(batch)
+    assert devices(moved) == {"meta"}
+    assert devices(batch) == {"cpu"}
+
+
+def test_what_is_no_tensor_stays() -> None:
+    """A text, a number, None, a class of a dataclass."""
+    for value in ("text", 3, None, Sample):
+        assert loop._move(value, torch.device("meta")) is value

@@ -1,10 +1,12 @@
 """A training loop that is short enough to read, and survives what happens to a long run."""
 
+import copy
+import dataclasses
 import math
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,15 +26,17 @@ from gradbook.train.processes import all_sum, find_replica, rank, unwrap
 
 Loss = Callable[[Any, Tensor], Tensor]
 Metric = Callable[[Any, Tensor], "float | Tensor"]
+Step = Callable[[nn.Module, Any], tuple[Tensor, float]]
 
 
 def fit(
     model: nn.Module,
     loader: Iterable[Any],
-    loss_fn: Loss,
+    loss_fn: Loss | None,
     optimizer: Optimizer,
     *,
     epochs: int,
+    step: Step | None = None,
     val_loader: Iterable[Any] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     accumulate: int = 1,
@@ -62,9 +66,12 @@ def fit(
         loss_fn: of prediction and target, as in torch.nn. Its result is taken as the mean over the
             samples of the batch, or as the sum if its ``reduction`` is ``"sum"``. Either way a step
             uses the mean over all samples of the window. (For a mean over something else, such as
-            tokens or class weights, write the loop with `GradientAccumulator` and the true count.)
+            tokens or class weights, give `step`, which returns the true count.) None with `step`.
         optimizer: of the model's parameters.
         epochs: how many epochs there are in all, those of a resumed run included.
+        step: in place of `loss_fn`, for models that compute their own loss and batches that are no
+            pairs: called with the model and a batch as `loader` yields it, it returns the loss
+            *summed* over the batch, and how many samples (or tokens) that are.
         val_loader: evaluated after each epoch.
         metrics: name and function of prediction and target, which returns a mean over the batch or
             a number for each sample; measured on `val_loader`.
@@ -76,11 +83,13 @@ def fit(
         resume: go on from `checkpoint` if the file is there.
         progress: show a bar, where tqdm is installed and the output is a terminal.
         device: `model` and batches are moved there; by default, batches to where the model is. (A
-            `DistributedDataParallel` model has to be there already.)
+            `DistributedDataParallel` model has to be there already.) A batch keeps its type: what
+            has a ``to`` is moved by it, mappings, named tuples and dataclasses part by part.
 
     Raises:
         FloatingPointError: the loss or the gradient is not finite.
-        TypeError: `loader` does not yield pairs, or a target is not a tensor.
+        TypeError: `loader` does not yield pairs, a target is not a tensor, or `step` returns no
+            pair of a tensor and a number.
         ValueError: `loader` yields nothing, `loss_fn` returns more than one number, or an argument
             is out of range or does not go with another.
 
@@ -94,7 +103,8 @@ def fit(
     >>> len(history), history.best.train_loss < 0.02, round(model.weight.item())
     (20, True, 3)
     """
-    loss_sum = _summed(loss_fn)
+    _check_step(loss_fn, step, metrics or {})
+    run = partial(_stepped, step) if step is not None else partial(_on_pair, _summed(loss_fn))
     _check(epochs, val_loader, metrics or {}, checkpoint, resume)
     device = _place(model, device)
     plateau = scheduler if isinstance(scheduler, ReduceLROnPlateau) else None
@@ -114,14 +124,14 @@ def fit(
         try:
             for epoch in range(done + 1, epochs + 1):
                 recorder.begin(epoch)
-                for x, target in accumulator(_batches(loader, epoch, device)):
-                    loss = loss_sum(model(x), target)
-                    value = _finite(loss, model, x, epoch)
-                    accumulator.backward(loss, count=len(target))
-                    recorder.add(value, count=len(target))
+                for batch in accumulator(_batches(loader, epoch, device)):
+                    loss, count = run(model, batch)
+                    value = _finite(loss, run, model, batch, epoch)
+                    accumulator.backward(loss, count=count)
+                    recorder.add(value, count=count)
                 found = {}
                 if val_loader is not None:
-                    found = evaluate(model, val_loader, loss_fn, metrics, device=device)
+                    found = evaluate(model, val_loader, loss_fn, metrics, step=step, device=device)
                 row = recorder.end(found, model)
                 if plateau is not None:
                     plateau.step(row.train_loss if row.val_loss is None else row.val_loss)
@@ -137,9 +147,10 @@ def fit(
 def evaluate(
     model: nn.Module,
     loader: Iterable[Any],
-    loss_fn: Loss,
+    loss_fn: Loss | None,
     metrics: Mapping[str, Metric] | None = None,
     *,
+    step: Step | None = None,
     device: torch.device | str | None = None,
 ) -> dict[str, float]:
     """Mean loss and metrics of `model` over all samples of `loader`, in eval mode, without a graph.
@@ -149,16 +160,18 @@ def evaluate(
     Args:
         model: its modes (train or eval, part by part) are as before afterwards.
         loader: yields pairs (input, target) of a batch, as for `fit`.
-        loss_fn: of prediction and target, as for `fit`.
+        loss_fn: of prediction and target, as for `fit`; None with `step`.
         metrics: name and function of prediction and target, which returns a mean over the batch or
             a tensor with a number for each sample.
+        step: in place of `loss_fn`, as for `fit`; without `metrics`.
         device: batches are moved there; by default, to where the model is.
 
     Returns:
         The mean loss as ``"loss"``, and a mean for each metric.
 
     Raises:
-        TypeError: `loader` does not yield pairs, or a target is not a tensor.
+        TypeError: `loader` does not yield pairs, a target is not a tensor, or `step` returns no
+            pair of a tensor and a number.
         ValueError: `loader` yields nothing, or a metric is called "loss" or returns neither one
             number nor one for each sample.
 
@@ -169,17 +182,23 @@ def evaluate(
     """
     metrics = metrics or {}
     _check_names(metrics)
-    loss_sum, module = _summed(loss_fn), unwrap(model)
+    _check_step(loss_fn, step, metrics)
+    module = unwrap(model)
     device = _device_of(module) if device is None else torch.device(device)
-    sums, count = [0.0] * (1 + len(metrics)), 0
+    sums, count = [0.0] * (1 + len(metrics)), 0.0
     with _modes_kept(module), torch.no_grad():
         module.eval()
-        for x, target in _batches(loader, None, device):
-            prediction = module(x)
-            sums[0] += float(loss_sum(prediction, target))
-            for number, (name, metric) in enumerate(metrics.items(), start=1):
-                sums[number] += _metric_sum(name, metric(prediction, target), len(target))
-            count += len(target)
+        for batch in _batches(loader, None, device):
+            if step is not None:
+                loss, samples = _stepped(step, module, batch)
+            else:
+                x, target = _pair(batch)
+                prediction = module(x)
+                loss, samples = _summed(loss_fn)(prediction, target), len(target)
+                for number, (name, metric) in enumerate(metrics.items(), start=1):
+                    sums[number] += _metric_sum(name, metric(prediction, target), samples)
+            sums[0] += float(loss)
+            count += samples
     *sums, total = all_sum([*sums, count], find_replica(model))
     if total == 0:
         raise ValueError("loader yields nothing, so there is nothing to evaluate")
@@ -218,9 +237,9 @@ class _Recorder:
         self._lr = float(self._optimizer.param_groups[0]["lr"])
         self._norms.clear()
         self._total = 0.0
-        self._count = 0
+        self._count = 0.0
 
-    def add(self, loss_sum: float, count: int) -> None:
+    def add(self, loss_sum: float, count: float) -> None:
         self._total += loss_sum
         self._count += count
         if self._bar is not None:
@@ -284,8 +303,9 @@ def _check_names(metrics: Mapping[str, Metric]) -> None:
             raise ValueError(f"a metric cannot be called {name!r}: that is a column of its own")
 
 
-def _summed(loss_fn: Loss) -> Loss:
+def _summed(loss_fn: Loss | None) -> Loss:
     """The loss of a batch as the sum over its samples."""
+    assert loss_fn is not None
     options = loss_fn.keywords if isinstance(loss_fn, partial) else {}
     reduction = options.get("reduction", getattr(loss_fn, "reduction", "mean"))
     if reduction == "none":
@@ -317,36 +337,74 @@ def _metric_sum(name: str, value: float | Tensor, count: int) -> float:
     return float(value.double().sum())
 
 
-def _finite(loss: Tensor, model: nn.Module, x: Any, epoch: int) -> float:
+def _on_pair(loss_sum: Loss, model: nn.Module, batch: Any) -> tuple[Tensor, int]:
+    """The step that a loss function makes: of a pair."""
+    x, target = _pair(batch)
+    return loss_sum(model(x), target), len(target)
+
+
+def _stepped(step: Step, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
+    """What a step of the user returns, if it is what it should be."""
+    result = step(model, batch)
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
+        raise TypeError(
+            "step must return the summed loss, a tensor, and the count that it sums, got "
+            f"{_described(result)}"
+        )
+    return result
+
+
+def _check_step(loss_fn: Loss | None, step: Step | None, metrics: Mapping[str, Metric]) -> None:
+    if (loss_fn is None) == (step is None):
+        raise ValueError(
+            "give a loss: either loss_fn, of prediction and target, or step="
+            if step is None
+            else "step computes the loss itself: give None as loss_fn"
+        )
+    if step is not None and metrics:
+        raise ValueError("metrics need a prediction and a target, which step does not return")
+
+
+def _finite(
+    loss: Tensor,
+    run: Callable[[nn.Module, Any], object],
+    model: nn.Module,
+    batch: Any,
+    epoch: int,
+) -> float:
     value = loss.item()
     if not math.isfinite(value):
         raise FloatingPointError(
-            f"the loss is {value} in epoch {epoch}: {first_nonfinite_output(model, x)}. If the "
-            "loss grew before, lower the learning rate or set clip_norm"
+            f"the loss is {value} in epoch {epoch}: {first_nonfinite_output(model, batch, run)}. "
+            "If the loss grew before, lower the learning rate or set clip_norm"
         )
     return value
 
 
 def _batches(
     loader: Iterable[Any], epoch: int | None, device: torch.device | None
-) -> Iterator[tuple[Any, Tensor]]:
-    """The pairs of `loader`, on `device`; tells a distributed sampler the epoch."""
+) -> Iterator[Any]:
+    """The batches of `loader`, on `device`; tells a distributed sampler the epoch."""
     set_epoch = getattr(getattr(loader, "sampler", None), "set_epoch", None)
     if set_epoch is not None and epoch is not None:
         set_epoch(epoch)
     for batch in loader:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(
-                f"loader must yield pairs (input, target), got {_described(batch)}: for anything "
-                "else, write the loop with GradientAccumulator"
-            )
-        x, target = batch
-        if not isinstance(target, Tensor) or target.ndim == 0:
-            raise TypeError(
-                "a target must be a tensor with a row for each sample, got "
-                f"{'one number' if isinstance(target, Tensor) else _described(target)}"
-            )
-        yield _move(x, device), _move(target, device)
+        yield batch if device is None else _move(batch, device)
+
+
+def _pair(batch: Any) -> tuple[Any, Tensor]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(
+            f"loader must yield pairs (input, target), got {_described(batch)}: for anything "
+            "else, give step=, or write the loop with GradientAccumulator"
+        )
+    x, target = batch
+    if not isinstance(target, Tensor) or target.ndim == 0:
+        raise TypeError(
+            "a target must be a tensor with a row for each sample, got "
+            f"{'one number' if isinstance(target, Tensor) else _described(target)}"
+        )
+    return x, target
 
 
 def _described(value: Any) -> str:
@@ -354,13 +412,27 @@ def _described(value: Any) -> str:
     return f"a {kind} of {len(value)}" if isinstance(value, (tuple, list, dict)) else f"a {kind}"
 
 
-def _move(value: Any, device: torch.device | None) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {name: _move(one, device) for name, one in value.items()}
+def _move(value: Any, device: torch.device) -> Any:
+    """A batch on `device`, of the same type; what holds no tensor stays what it is."""
+    to = getattr(value, "to", None)
+    if callable(to):  # a tensor, a packed sequence, a batch of another library
+        return to(device)
+    if isinstance(value, Mapping):
+        parts = {name: _move(one, device) for name, one in value.items()}
+        if not isinstance(value, MutableMapping):
+            return type(value)(parts)  # type: ignore[call-arg] # as mappings are made
+        moved: Any = copy.copy(value)
+        moved.update(parts)
+        return moved
+    if isinstance(value, tuple) and hasattr(value, "_make"):  # a named tuple
+        return value._make(_move(one, device) for one in value)
     if type(value) in (tuple, list):
         return type(value)(_move(one, device) for one in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        moved = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(moved, field.name, _move(getattr(value, field.name), device))
+        return moved
     return value
 
 

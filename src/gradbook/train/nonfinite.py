@@ -1,6 +1,6 @@
 """Find where inf or nan came in."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -32,11 +32,18 @@ def first_nonfinite_gradient(parameters: Iterable[tuple[str, Tensor]]) -> str | 
     return found
 
 
-def first_nonfinite_output(model: nn.Module, inputs: Any) -> str:
+def first_nonfinite_output(
+    model: nn.Module, inputs: Any, run: Callable[[nn.Module, Any], object] | None = None
+) -> str:
     """Say where a forward pass on `inputs` first meets inf or nan: a phrase for a message.
 
     Looks at the inputs, then the parameters, then runs `model` once more and looks at the output
     of every layer. Buffers, random generators and hooks are left as they were.
+
+    Args:
+        model: whose layers are looked at.
+        inputs: of one batch.
+        run: does the forward pass, of the model and the inputs; by default ``model(inputs)``.
 
     >>> class Root(nn.Module):
     ...     def forward(self, x):
@@ -67,7 +74,10 @@ def first_nonfinite_output(model: nn.Module, inputs: Any) -> str:
     try:
         devices = {p.device for p in module.parameters() if p.is_cuda}
         with torch.random.fork_rng(devices), torch.no_grad():
-            module(inputs)
+            if run is None:
+                module(inputs)
+            else:
+                run(module, inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -81,7 +91,7 @@ def _finite(value: Any) -> bool:
     """Whether no tensor in `value`, a tensor or nested lists, tuples and dicts, has inf or nan."""
     if isinstance(value, Tensor):
         return bool(value.isfinite().all())
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return all(_finite(one) for one in value.values())
     if isinstance(value, (list, tuple)):
         return all(_finite(one) for one in value)
