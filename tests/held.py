@@ -65,8 +65,6 @@ clinic/traps/functions-and-hooks.md
 
 clinic/traps/loop.md
 
-clinic/traps/math.md
-
 clinic/traps/memory.md
 
 clinic/traps/optimizers.md
