@@ -37,8 +37,6 @@ DOCS = Path(__file__).parents[1] / "docs"
 # Pages whose numbers are not all held yet. A line of its own and an empty one for each, so that
 # two people can take out theirs at the same time.
 NOT_YET = """
-clinic/errors/checking.md
-
 clinic/errors/checkpoint.md
 
 clinic/errors/func.md
@@ -48,8 +46,6 @@ clinic/errors/functions.md
 clinic/errors/hooks.md
 
 clinic/errors/jacobians.md
-
-clinic/errors/mixed-precision.md
 
 clinic/errors/modules-and-optimizers.md
 
