@@ -47,10 +47,6 @@ clinic/errors/hooks.md
 
 clinic/errors/jacobians.md
 
-clinic/errors/modules-and-optimizers.md
-
-clinic/errors/shapes-and-dtypes.md
-
 clinic/errors/vmap.md
 
 clinic/traps/alias.md
