@@ -8,7 +8,8 @@ A held line is a MyST comment, which no reader sees. It stands after the text, i
 
 It is a tuple of expressions, evaluated in the namespace of the page after the cells above it. Each
 must be true, and the numbers written in them are, in order, the numbers of the text since the last
-held line. A string stands for a number that cannot come from the run, and gives the reason.
+held line. With another number in its place, an expression must not be true. A string stands for a
+number that cannot come from the run, and gives the reason.
 """
 
 import ast
@@ -62,8 +63,8 @@ clinic/traps/memory.md
 clinic/traps/optimizers.md
 """.split()  # noqa: SIM905 -- a list would be packed
 
-# As in docs/conf.py.
-_EXTENSIONS = {"amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"}
+_CONF = (DOCS / "conf.py").read_text("utf-8")
+_EXTENSIONS = ast.literal_eval(re.search(r"myst_enable_extensions = (\[.*?\])", _CONF)[1])
 
 # Directives whose content is Markdown; of some, the argument is text as well.
 _TITLED = {"admonition", "attention", "caution", "danger", "dropdown", "error", "figure-md", "hint"}
@@ -182,7 +183,7 @@ class Page:
 
 @cache
 def _parser() -> MarkdownIt:
-    return create_md_parser(MdParserConfig(enable_extensions=_EXTENSIONS), RendererHTML)
+    return create_md_parser(MdParserConfig(enable_extensions=set(_EXTENSIONS)), RendererHTML)
 
 
 @dataclass(frozen=True)
@@ -450,7 +451,13 @@ def _claims(comment: _Comment, faults: list[tuple[int, str]]) -> Iterator[Claim]
 
 
 def _literals(expression: ast.expr) -> Iterator[float]:
-    """Numbers written in an expression, in order; not those inside of `at`, or digits of round."""
+    """Numbers written in an expression, in order."""
+    for constant in _constants(expression):
+        yield abs(constant.value)  # type: ignore[arg-type]
+
+
+def _constants(expression: ast.expr) -> list[ast.Constant]:
+    """Its numbers, in order; not those inside of `at`, nor digits of round."""
     silent: set[ast.AST] = set()
     for node in ast.walk(expression):
         match node:
@@ -463,11 +470,12 @@ def _literals(expression: ast.expr) -> Iterator[float]:
     constants = [
         node
         for node in ast.walk(expression)
-        if isinstance(node, ast.Constant) and node not in silent
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float | complex)
+        and not isinstance(node.value, bool)
+        and node not in silent
     ]
-    for node in sorted(constants, key=lambda node: (node.lineno, node.col_offset)):
-        if isinstance(node.value, int | float | complex) and not isinstance(node.value, bool):
-            yield abs(node.value)
+    return sorted(constants, key=lambda node: (node.lineno, node.col_offset))
 
 
 # Holding it against the run
@@ -538,6 +546,34 @@ def evaluate(held: Held, namespace: dict[str, Any]) -> None:
             raise HeldError(
                 f"`{claim.source}` is not true: {_found(claim.expression, values)}{about}"
             )
+        for constant in _constants(claim.expression):
+            if not _matters(constant, claim.expression, values):
+                raise HeldError(
+                    f"`{claim.source}` stays true with another number in place of "
+                    f"{constant.value}, so it does not hold that{about}"
+                )
+
+
+def _matters(constant: ast.Constant, expression: ast.expr, values: dict[str, Any]) -> bool:
+    """Whether the expression is not true with another number in place of the one written."""
+    kinds = {type(node) for node in ast.walk(expression)}
+    if kinds & {ast.NotEq, ast.NotIn}:  # what is not 5 may not be 4 either
+        return True
+    number = constant.value
+    others = [number + 1]
+    if kinds & {ast.Lt, ast.LtE, ast.Gt, ast.GtE}:  # what is more than 5 is more than 4 too
+        others += [number - 1, 1000 * (number + 1), -1000 * (number + 1)]
+    try:
+        for other in others:
+            constant.value = other
+            try:
+                if not _truth(_value(expression, values)):
+                    return True
+            except Exception:  # such as an index out of range
+                return True
+    finally:
+        constant.value = number
+    return False
 
 
 def _value(expression: ast.expr, values: dict[str, Any]) -> Any:
