@@ -52,11 +52,7 @@ clinic/errors/vmap.md
 
 clinic/traps/alias.md
 
-clinic/traps/cut.md
-
 clinic/traps/functions-and-hooks.md
-
-clinic/traps/loop.md
 
 clinic/traps/memory.md
 
