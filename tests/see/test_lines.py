@@ -94,3 +94,40 @@ def test_a_package_whose_name_begins_like_torch_is_not_torch(name, tmp_path, mon
         exec(compile(program, file, "exec"), names)
     line = graph(names["y"]).nodes[0].line
     assert (line.file, line.number) == (file, 2)
+
+
+def parts(result):
+    """The expression of each node, outputs first."""
+    return [node.line.part for node in result.nodes if node.line is not None]
+
+
+def test_a_node_remembers_its_own_part_of_the_line():
+    """Of several operations in a line each has its expression; an assignment names the result."""
+    x = torch.ones(2, requires_grad=True)
+    with record_lines():
+        y = (x * 2 + F.relu(-x)).mean()
+        y += 1
+    found = parts(graph(y))
+    assert found[:3] == ["y += 1", "y = (x * 2 + F.relu(-x)).mean()", "x * 2 + F.relu(-x)"]
+    assert sorted(found[3:]) == ["-x", "F.relu(-x)", "x * 2"]
+
+
+def test_an_expression_over_several_lines_is_one_line():
+    """As it is read."""
+    x = torch.ones(2, requires_grad=True)
+    with record_lines():
+        y = (
+            x
+            + 1
+        )  # fmt: skip
+    assert parts(graph(y)) == ["y = x + 1"]
+
+
+def test_what_a_library_calls_has_no_part():
+    """The expression of the program made the last node only, or none that it wrote itself."""
+    x = torch.ones(2, 3, requires_grad=True)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh())
+    with record_lines():
+        y = model(x)
+        z = 1 / y
+    assert parts(graph(z)) == ["z = 1 / y", "", "", "", ""]

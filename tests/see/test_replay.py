@@ -249,15 +249,16 @@ def test_it_is_shown_as_text_and_as_a_player():
     shown = replay(out, params={"x": x})._repr_mimebundle_()
     text = shown["text/plain"]
     assert "x.grad was None, is now [4, 5.333, 6.667]" in text
-    assert "g · other = [0.6667, 0.6667, 0.6667] · [3, 4, 5] = [2, 2.667, 3.333]" in text
+    assert "g · right = [0.6667, 0.6667, 0.6667] · [3, 4, 5] = [2, 2.667, 3.333]" in text
+    assert "in   [2, 2.667, 3.333] + [2, 2.667, 3.333] = [4, 5.333, 6.667]" in text
     assert shown["text/html"].startswith("<gradbook-player")
     rows = re.findall(r'<th scope="row">(\d)</th><td>(.*?)</td>', shown["text/html"])
     assert rows == [
-        ("1", "MeanBackward0  ()"),
-        ("2", "MulBackward0  (3,)"),
-        ("3", "MulBackward0  (3,)"),
-        ("4", "AddBackward0  (3,)"),
-        ("5", "AccumulateGrad  x  (3,)"),
+        ("1", "<code>MeanBackward0</code><br><small>()</small>"),
+        ("2", "<code>MulBackward0</code><br><small>(3,)</small>"),
+        ("3", "<code>MulBackward0</code><br><small>(3,)</small>"),
+        ("4", "<code>AddBackward0</code><br><small>(3,)</small>"),
+        ("5", "<code>x</code><br><small>AccumulateGrad  (3,)</small>"),
     ]
 
 

@@ -5,13 +5,12 @@ several players: they share one file, and pages without a player load nothing.
 """
 
 import re
-from importlib import resources
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from gradbook.see.display import drawing
+from gradbook.see.display import player
 
 _CARRIED = re.compile(r'<(style|script) data-gradbook="(?:style|script)">.*?</\1>', flags=re.DOTALL)
 _STYLE, _SCRIPT = "gradbook-player.css", "gradbook-player.js"
@@ -46,12 +45,9 @@ def _load(
 def _write(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
-    package = resources.files("gradbook.see.display")
     static = Path(app.outdir, "_static")
-    style = drawing.STYLE + package.joinpath("player.css").read_text("utf-8")
-    (static / _STYLE).write_text(style, encoding="utf-8")
-    script = package.joinpath("player.js").read_text("utf-8")
-    (static / _SCRIPT).write_text(script, encoding="utf-8")
+    (static / _STYLE).write_text(player.style(), encoding="utf-8")
+    (static / _SCRIPT).write_text(player.script(), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

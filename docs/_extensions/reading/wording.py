@@ -17,9 +17,25 @@ from gradbook.understand.catalogue import load
 # one of `PARTS`, `links` for several of them, `text` for a text of the catalogue.
 SENTENCES = (
     # the player
-    "comes in: <b>g</b> = {part}",
-    "to <b>{part}</b>: {result}",
-    "{leaf}.grad was None, is now {grad}",
+    *(
+        f"comes in: <b>{{name}}</b> = {{numbers}}{whence}"
+        for whence in (
+            ", after a hook",
+            ", from the start and one edge",
+            ", from the start and two edges",
+            ", from the start and three edges",
+            ", from the start and {count} edges",
+            ", from two edges",
+            ", from three edges",
+            ", from {count} edges",
+            ", the start",
+            ", from <code>{code}</code>",
+            "",
+        )
+    ),
+    "to {part}: {rule}, summed to {shape} = {result}",
+    "to {part}: {result}",
+    "<code>{code}</code> was None, is now {grad}",
     "All steps as a table",
     "steps, scrolls sideways",
     "step",
@@ -49,15 +65,21 @@ SENTENCES = (
 )
 # What stands inside of a sentence, or in a box of a drawing.
 PARTS = (
-    "{name} (as {name2}), summed to {shape}",
-    "{name} (as {name2})",
-    "{name}, summed to {shape}",
+    "{name} (left)",
+    "{name} (right)",
+    "{name} (added)",
+    "{name} (input)",
+    "{name} (target)",
+    "{name} (where true)",
+    "{name} (where false)",
     "{part} goes into {part2} by {count} edges",
     "{part} goes into {part2}",
     "and {count} more",
     "{name} (number {count})",
     "saved: {tensors}",
     "released: {tensors}",
+    "saved {tensor} at version {count}",
+    "edited since: now version {count}",
     "a run of {count} nodes",
     "{count} operation: {names}",
     "{count} operations: {names}",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node as AutogradNode
 
-from gradbook.see import torch_internals
+from gradbook.see import forward, torch_internals
 from gradbook.see.display import player
 from gradbook.see.graph import BackwardGraph, Params, given_tensors, read_graph, root_of
 from gradbook.see.steps import Accumulated, Gradients, Step
@@ -28,6 +28,7 @@ class Replay:
     graph: BackwardGraph
     steps: tuple[Step, ...]
     _inputs: tuple[tuple[int | None, ...], ...] = field(repr=False)
+    _seeds: tuple[tuple[int, int, Value], ...] = field(repr=False)
 
     def inputs_of(self, step: Step) -> tuple[int | None, ...]:
         """For each outgoing gradient of `step` the id of the node it goes to; None: nowhere."""
@@ -109,11 +110,16 @@ def replay(
         # Nodes that outlive this call must not keep the recorder through a cycle of frames.
         handles.clear()
     ids = {node: number for number, node in enumerate(nodes)}
-    inputs = tuple(
-        tuple(None if child is None else ids[child] for child, _ in node.next_functions)
-        for node in nodes
+    inputs = [
+        [(None if child is None else ids[child], number) for child, number in children]
+        for children in nodes.values()
+    ]
+    steps = recorder.steps([*nodes], inputs, outputs)
+    started = tuple(
+        (ids[root], output.output_nr, value_of(torch.ones_like(output) if seed is None else seed))
+        for root, output, seed in zip(roots, outputs, seeds, strict=True)
     )
-    return Replay(graph, recorder.steps(), inputs)
+    return Replay(graph, steps, tuple(tuple(child for child, _ in one) for one in inputs), started)
 
 
 class _Recorder:
@@ -152,7 +158,13 @@ class _Recorder:
 
         return hook
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(
+        self,
+        nodes: Sequence[AutogradNode],
+        inputs: Sequence[forward.Inputs],
+        outputs: Sequence[Tensor],
+    ) -> tuple[Step, ...]:
+        values = forward.values_of(nodes, inputs, self._saved, outputs)
         return tuple(
             Step(
                 index,
@@ -160,6 +172,8 @@ class _Recorder:
                 self._incoming[number],
                 self._outgoing.get(number, ()),
                 self._accumulated.get(number),
+                values.get(number),
+                forward.operands_of(nodes[number], inputs[number], self._saved[number], values),
                 self._saved[number],
             )
             for index, number in enumerate(self._order)

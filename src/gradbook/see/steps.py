@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradbook.see.nodes import Node
-from gradbook.see.values import Value
+from gradbook.see.values import Operand, Value
 
 Gradients = tuple[Value | None, ...]
 
@@ -39,6 +39,10 @@ class Step:
         outgoing: the gradient that the node sent to each of its inputs, in the order of the
             node's edges and constants; None where no gradient is needed.
         accumulated: what was added to a leaf, if the node is one; else None.
+        value: the numbers of the tensor that the operation made, or of the leaf; None where nothing
+            tells them.
+        operands: what it was computed from, in the order of `outgoing`, and after that a constant
+            that is no input of the node, as the 1 of ``1 - x``.
         saved: the numbers of the tensors that the node had saved, and the plain numbers of its
             formula: what the local rule computes with.
     """
@@ -48,4 +52,6 @@ class Step:
     incoming: Gradients
     outgoing: Gradients
     accumulated: Accumulated | None
+    value: Value | None
+    operands: tuple[Operand, ...]
     saved: Mapping[str, Any]

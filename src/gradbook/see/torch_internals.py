@@ -432,16 +432,23 @@ def node_number(node: Node) -> int:
 _lines_exist = False
 
 
-def set_line(node: Node, line: object) -> None:
-    """Remember on `node` which source line made it."""
+def set_line(node: Node, line: object, made: object) -> None:
+    """Remember on `node` which source line made it, and what `origins.Made` holds."""
     global _lines_exist  # noqa: PLW0603 -- spares the look into each node where there are none
     _lines_exist = True
-    _metadata(node)[_KEY + ".line"] = line
+    metadata = _metadata(node)
+    metadata[_KEY + ".line"] = line
+    metadata[_KEY + ".made"] = made
 
 
 def line_of(node: Node) -> object | None:
     """What `set_line` left, or None."""
     return _metadata(node).get(_KEY + ".line") if _lines_exist else None
+
+
+def made_of(node: Node) -> object | None:
+    """What it left of the operation, or None."""
+    return _metadata(node).get(_KEY + ".made") if _lines_exist else None
 
 
 def _metadata(node: Node) -> dict[Any, Any]:

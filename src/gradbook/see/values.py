@@ -1,6 +1,7 @@
 """Gradients as plain numbers: small ones whole, large ones summarised."""
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,19 @@ class Value:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What an operation was computed from: one of its inputs, or a constant.
+
+    Attributes:
+        name: how the program writes it, ``"y"`` or ``"x + 2"``; None if that was not recorded.
+        value: its numbers, where they are known.
+    """
+
+    name: str | None
+    value: Value | None
+
+
 def value_of(tensor: Tensor) -> Value:
     """Read a tensor of any kind; nothing is kept of it.
 
@@ -74,6 +88,37 @@ def value_of(tensor: Tensor) -> Value:
             if not plain.is_complex():
                 low, high = float(plain.min()), float(plain.max())
     return Value(shape, dtype, whole, norm, low, high)
+
+
+def small_value(tensor: Tensor) -> Value | None:
+    """What `value_of` reads of a small tensor, in less time; None for any other.
+
+    >>> print(small_value(torch.tensor([3.0, 4.0])), small_value(torch.ones(100)))
+    [3, 4] None
+    """
+    try:
+        if tensor.numel() > SMALL or tensor.layout is not torch.strided:
+            return None
+        numbers = tensor.tolist()
+    except (RuntimeError, NotImplementedError):  # on the meta device, inside of vmap
+        return None
+    flat = [*flattened(numbers)]
+    if not flat or isinstance(flat[0], complex):
+        return value_of(tensor)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    low, high = float(min(flat)), float(max(flat))
+    if any(map(math.isnan, flat)):
+        low = high = math.nan
+    return Value(tuple(tensor.shape), dtype, numbers, math.hypot(*flat), low, high)
+
+
+def flattened(numbers: Any) -> Iterator[Any]:
+    """The numbers in nested lists, in order."""
+    if isinstance(numbers, (list, tuple)):
+        for one in numbers:
+            yield from flattened(one)
+    else:
+        yield numbers
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -69,7 +69,25 @@ def layer_norm():
     return graph(nn.functional.layer_norm(leaf(4, 2), (2,), leaf(2), leaf(2)))
 
 
-GRAPHS = [seed, network, lambda: loop(5), lambda: loop(200), wide, weird, several, layer_norm]
+def edited():
+    """A saved tensor that was changed."""
+    other = torch.ones(3)
+    y = leaf() * other
+    other.add_(1)
+    return graph(y)
+
+
+GRAPHS = [
+    edited,
+    seed,
+    network,
+    lambda: loop(5),
+    lambda: loop(200),
+    wide,
+    weird,
+    several,
+    layer_norm,
+]
 
 
 @pytest.fixture(params=GRAPHS, ids=lambda make: make.__name__)
@@ -120,7 +138,7 @@ def test_no_text_leaves_its_box(recorded):
         assert 0 <= x <= x + wide <= width
         assert 0 <= y <= y + high <= height
         for text in node.iter(f"{SVG}text"):
-            size = {"gb-name": 13, "gb-shape": 12}.get(text.get("class"), 11)
+            size = {"gb-name": 13, "gb-shape": 12, "gb-wrong": 12}.get(text.get("class"), 11)
             if text.text.isascii():
                 assert len(text.text) * size * 0.6 <= wide - 16
             assert size < float(text.get("y")) < high - 3
@@ -130,11 +148,10 @@ def test_drawings_stand_beside_each_other(recorded):
     """Nothing in a drawing has an id, and its rules reach only drawings."""
     svg = recorded.to_svg()
     assert not re.search(r"\sid=|url\(#|href=", svg)
-    style = re.sub(
-        r"@media\(prefers-color-scheme:dark\)\{(.*?\})\}", r"\1", drawing.STYLE, flags=re.S
-    )
+    style = re.sub(r"@(media|supports)\(.*?\)\{(?=\.)", "", drawing.STYLE)
     selectors = [one for rule in re.findall(r"([^{}]+)\{", style) for one in rule.split(",")]
-    assert all(one.strip().startswith((".gradbook-graph", ".gradbook-scroll")) for one in selectors)
+    ours = ".gradbook-graph", ".gradbook-scroll", ".gradbook-player"
+    assert all(one.strip().startswith(ours) for one in selectors)
 
 
 def test_the_drawing_says_what_it_shows():
@@ -206,13 +223,20 @@ def test_a_box_tells_name_shape_saved_tensors_constants_and_line():
     node = next(one for one in root.iter(f"{SVG}g") if "ExpBackward0" in "".join(one.itertext()))
     node = next(one for one in node.iter(f"{SVG}g") if one.get("data-node") == "2")
     lines = [one.text for one in node.iter(f"{SVG}text")]
-    assert lines[:3] == ["ExpBackward0", "(5, 3)", "saved: result (5, 3)"]
-    assert lines[3].endswith("z = y.exp()")
+    assert lines[:4] == ["z = y.exp()", "(5, 3)", "ExpBackward0", "saved: result (5, 3)"]
     assert lines[4] == "output 2 of 3"
     assert "z = y.exp()" in node.find(f"{SVG}title").text
     lines = texts(parse(layer_norm()), "small")
     assert "and 1 more" in " ".join(lines)
     assert "+ 1 constant" in texts(parse(seed()), "small")
+
+
+def test_an_edited_tensor_is_told_in_full_and_in_red():
+    """The one that backward will refuse: its version when it was saved, and its version now."""
+    root = parse(edited())
+    assert texts(root, "wrong") == ["saved other (3,) at version 0", "edited since: now version 1"]
+    assert "gb-node gb-op gb-root gb-edited" in {one.get("class") for one in root.iter()}
+    assert not any("saved" in text for text in texts(root, "small"))
 
 
 def test_long_names_are_cut_in_the_middle_and_stand_whole_in_the_tooltip():

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from gradbook.see.display import rules
+from gradbook.see.lines import record_lines
 from gradbook.see.replay import replay
 
 A = torch.tensor([0.5, -1.5, 2.0], dtype=torch.float64)
 B = torch.tensor([1.5, 0.25, 3.0], dtype=torch.float64)
+TIED = torch.tensor([0.5, 2.0, 2.0], dtype=torch.float64)
 M = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], dtype=torch.float64)
 N = torch.tensor([[1.0, -2.0], [0.5, 1.0], [2.0, 0.25]], dtype=torch.float64)
 
@@ -18,20 +20,31 @@ EXAMPLES = {
     "AbsBackward0": (torch.abs, A),
     "AddBackward0": (lambda a, b: torch.add(a, b, alpha=3), A, B),
     "AddmmBackward0": (lambda c, m, n: torch.addmm(c, m, n, beta=2), torch.eye(2).double(), M, N),
+    "AmaxBackward0": (torch.amax, TIED),
     "BmmBackward0": (torch.bmm, M[None], N[None]),
+    "ClampBackward1": (lambda a: a.clamp(-1.5, 1), A),
+    "ClampMaxBackward0": (lambda a: a.clamp_max(0.5), A),
+    "ClampMinBackward0": (lambda a: a.clamp_min(0.5), A),
     "CosBackward0": (torch.cos, A),
     "DivBackward0": (torch.div, A, B),
     "DotBackward0": (torch.dot, A, B),
     "ExpBackward0": (torch.exp, A),
     "LogBackward0": (torch.log, B),
     "LogSoftmaxBackward0": (lambda a: a.log_softmax(0), A),
+    "MaxBackward0": (lambda a: a.max(0).values, TIED),
+    "MaxBackward1": (torch.max, TIED),
+    "MaximumBackward0": (torch.maximum, A, TIED),
     "MeanBackward0": (torch.mean, A),
+    "MeanBackward1": (lambda m: m.mean(1, keepdim=True), M),
+    "MinimumBackward0": (torch.minimum, A, TIED),
     "MmBackward0": (torch.mm, M, N),
     "MseLossBackward0": (F.mse_loss, A, B),
     "MulBackward0": (torch.mul, A, B),
     "MvBackward0": (torch.mv, M, A),
     "NegBackward0": (torch.neg, A),
     "PowBackward0": (lambda a: a**3, A),
+    "PowBackward1": (torch.pow, B, A),
+    "PowBackward2": (lambda a: 2**a, A),
     "ReciprocalBackward0": (torch.reciprocal, A),
     "ReluBackward0": (torch.relu, A),
     "RsubBackward1": (lambda a: 1 - a, A),
@@ -40,15 +53,27 @@ EXAMPLES = {
     "SoftmaxBackward0": (lambda a: a.softmax(0), A),
     "SqrtBackward0": (torch.sqrt, B),
     "SubBackward0": (lambda a, b: torch.sub(a, b, alpha=0.5), A, B),
+    "SumBackward0": (torch.sum, A),
+    "SumBackward1": (lambda m: m.sum(1, keepdim=True), M),
+    "TBackward0": (torch.t, M),
     "TanhBackward0": (torch.tanh, A),
+    "WhereBackward0": (lambda a, b: torch.where(a > 0, a, b), A, B),
 }
+
+
+def first(wanted):
+    """Nothing but the first True."""
+    return wanted & (wanted.cumsum(0) == 1)
+
+
 FUNCTIONS = {
-    "cos": torch.cos,
-    "exp": torch.exp,
-    "outer": torch.outer,
-    "sign": torch.sign,
-    "sin": torch.sin,
-    "sum": torch.sum,
+    **{name: getattr(torch, name) for name in ("abs", "amax", "cos", "exp", "outer", "sign")},
+    **{name: getattr(torch, name) for name in ("sigmoid", "sin", "sqrt", "sum", "tanh", "where")},
+    "clamp": torch.clamp,
+    "first": first,
+    "log": lambda a: torch.as_tensor(a, dtype=torch.float64).log(),
+    "maximum": lambda a, b: torch.maximum(a, torch.as_tensor(b, dtype=a.dtype)),
+    "minimum": lambda a, b: torch.minimum(a, torch.as_tensor(b, dtype=a.dtype)),
 }
 
 
@@ -57,27 +82,52 @@ def test_every_rule_has_an_example():
     assert set(EXAMPLES) == set(rules.RULES)
 
 
+def step_of(name):
+    """The step of an example, and what the names in its rule stand for, as tensors."""
+    function, *values = EXAMPLES[name]
+    leaves = [value.clone().requires_grad_() for value in values]
+    with record_lines():
+        out = function(*leaves)
+    seed = torch.arange(1.0, out.numel() + 1, dtype=torch.float64).reshape(out.shape)
+    (step,) = [s for s in replay(out, gradient=seed).steps if s.node.name == name]
+    known = rules.symbols(name, step.incoming, step.saved, step.operands, step.value)
+    names = {key: as_tensor(value) for key, value in known.items()}
+    return step, known, names, out.detach()
+
+
+def as_tensor(value):
+    """The numbers of a `Value`; anything else as it is."""
+    if not hasattr(value, "numbers"):
+        return value
+    dtype = torch.bool if value.dtype == "bool" else torch.float64
+    return torch.tensor(value.numbers, dtype=dtype)
+
+
+def evaluate(tree, names):
+    """The value of a rule."""
+    code = compile(ast.fix_missing_locations(ast.Expression(tree)), "rule", "eval")
+    return eval(code, {**FUNCTIONS, **names})
+
+
+@pytest.mark.parametrize("name", [name for name, rule in rules.RULES.items() if rule.forward])
+def test_the_rule_gives_what_the_operation_made(name):
+    """The forward expression, evaluated with the operands, is the real result."""
+    _, known, names, out = step_of(name)
+    if name in ("MeanBackward1", "SumBackward1"):  # one of the sums
+        names["self"], out = names["self"][0], out[0, 0]
+    made = evaluate(rules.simplified(rules.RULES[name].forward, known), names)
+    torch.testing.assert_close(made, out)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_rule_gives_the_gradient_that_the_engine_sends(name):
     """The shown expression, evaluated with the shown numbers, is the real gradient."""
-    function, *values = EXAMPLES[name]
-    leaves = [value.clone().requires_grad_() for value in values]
-    out = function(*leaves)
-    seed = torch.arange(1.0, out.numel() + 1, dtype=torch.float64).reshape(out.shape)
-    (step,) = [s for s in replay(out, gradient=seed).steps if s.node.name == name]
-    known = rules.symbols(name, step.incoming, step.saved)
-    names = {
-        key: torch.tensor(value.numbers, dtype=torch.float64)
-        if hasattr(value, "numbers")
-        else value
-        for key, value in known.items()
-    }
+    step, known, names, _ = step_of(name)
     for position, sent in enumerate(step.outgoing):
         if sent is None:
             continue
         tree = rules.expression(name, position, known)
-        code = compile(ast.fix_missing_locations(ast.Expression(tree)), name, "eval")
-        result = eval(code, {**FUNCTIONS, **names})
+        result = torch.as_tensor(evaluate(tree, names), dtype=torch.float64)
         wanted = torch.tensor(sent.numbers, dtype=torch.float64)
         # What a mean sends is one number, repeated.
         torch.testing.assert_close(result.expand_as(wanted), wanted)
@@ -144,7 +194,7 @@ def test_a_broadcast_input_is_told_to_be_summed():
     """The bias of a layer gets the sum over the rows; the shown rule alone would be wrong."""
     bias = torch.zeros(3, requires_grad=True)
     r = replay((torch.ones(2, 3) + bias).sum(), params={"bias": bias})
-    assert "to   bias (as other), summed to (3,): g = [2, 2, 2]" in str(r)
+    assert "to   bias: g, summed to (3,) = [2, 2, 2]" in str(r)
 
 
 def test_an_input_of_the_same_shape_is_not_summed():

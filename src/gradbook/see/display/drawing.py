@@ -17,7 +17,7 @@ from gradbook.see.display.layout import Box, lay_out, room_for
 from gradbook.see.display.text import described, output_words
 
 STYLE = """\
-.gradbook-graph{
+.gradbook-graph,.gradbook-player{
 --gb-own-ink:#1b1d20;--gb-own-muted:#54585f;--gb-own-paper:#fff;--gb-own-line:#7a7f87;
 --gb-own-leaf:#1f5fd0;
 --gb-ink:var(--color-foreground-primary,var(--jp-content-font-color1,\
@@ -31,10 +31,15 @@ var(--vscode-editor-foreground,var(--gb-own-line))));
 --gb-leaf:var(--color-brand-content,var(--jp-brand-color1,\
 var(--vscode-textLink-foreground,var(--gb-own-leaf))));
 --gb-root:#e8590c;
+--gb-grad:#b9480a;--gb-ok:#237a3b;--gb-wrong:#c01c28;
 --gb-mono:var(--font-stack--monospace,var(--jp-code-font-family,\
-ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace));
-display:block;margin-inline:auto;max-width:100%;height:auto;font-family:var(--gb-mono)}
-@media(prefers-color-scheme:dark){.gradbook-graph{
+ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace))}
+@supports(color:color-mix(in srgb,red,red)){.gradbook-graph,.gradbook-player{
+--gb-grad:color-mix(in srgb,#e8590c 68%,var(--gb-ink));
+--gb-ok:color-mix(in srgb,#2b9348 68%,var(--gb-ink));
+--gb-wrong:color-mix(in srgb,#e5383b 72%,var(--gb-ink))}}
+.gradbook-graph{display:block;margin-inline:auto;max-width:100%;height:auto;font-family:var(--gb-mono)}
+@media(prefers-color-scheme:dark){.gradbook-graph,.gradbook-player{
 --gb-own-ink:#e4e6e9;--gb-own-muted:#a9aeb6;--gb-own-paper:#15171a;--gb-own-line:#7d838c;
 --gb-own-leaf:#6ba6ff}}
 .gradbook-graph:root{background:var(--gb-paper)}
@@ -50,6 +55,9 @@ display:block;margin-inline:auto;max-width:100%;height:auto;font-family:var(--gb
 .gradbook-graph .gb-leaf .gb-box{stroke:var(--gb-leaf);stroke-width:1.6}
 .gradbook-graph .gb-leaf .gb-tint{fill:var(--gb-leaf);fill-opacity:.1}
 .gradbook-graph .gb-root .gb-box{stroke:var(--gb-root);stroke-width:2.4}
+.gradbook-graph .gb-edited .gb-box{stroke:var(--gb-wrong);stroke-width:2.4}
+.gradbook-graph .gb-edited .gb-tint{fill:var(--gb-wrong);fill-opacity:.1}
+.gradbook-graph .gb-wrong{fill:var(--gb-wrong);font-size:12px;font-weight:600}
 .gradbook-graph .gb-fold .gb-box{stroke-dasharray:5 3}
 .gradbook-graph>.gb-small,.gradbook-graph .gb-count{paint-order:stroke;stroke:var(--gb-paper);\
 stroke-width:3px}
@@ -58,7 +66,13 @@ stroke-linejoin:round}
 """
 """The rules that all drawings of a page share; it may stand there any number of times."""
 
-_SIZES = {"name": 13, "shape": 12, "small": 11, "code": 11}  # font sizes in px, as in STYLE
+_SIZES = {
+    "name": 13,
+    "shape": 12,
+    "small": 11,
+    "code": 11,
+    "wrong": 12,
+}  # font sizes in px, as in STYLE
 _ADVANCE = 0.61  # width of a letter of a monospace font, in its size; the widest usual ones
 _LEADING = 1.36
 _PADDING = 12
@@ -145,10 +159,10 @@ def _svg(graph: Drawn, sketch: Sketch, style: str) -> str:
         top = 24.0
         width = max(width, _width("small", sketch.note) + 2 * _PADDING)
         parts.append(
-            f'<text class="gb-small" x="{_px(width / 2)}" y="18">{escape(sketch.note)}</text>'
+            f'<text class="gb-small" x="{px(width / 2)}" y="18">{escape(sketch.note)}</text>'
         )
     shift = (width - layout.width) / 2
-    parts.append(f'<g transform="translate({_px(shift)} {_px(top)})">')
+    parts.append(f'<g transform="translate({px(shift)} {px(top)})">')
     for (link, number), route in zip(drawn, layout.routes, strict=True):
         parts.append(_edge(graph, sketch, link, number, route))
     for (link, _), route in zip(drawn, layout.routes, strict=True):
@@ -162,7 +176,7 @@ def _svg(graph: Drawn, sketch: Sketch, style: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="gradbook-graph" role="img" '
         f'aria-label="{title}" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}">'
-        f"<title>{title}</title><desc>{escape(_in_words(sketch))}</desc>{style}"
+        f"<title>{title}</title><desc>{escape(in_words(sketch))}</desc>{style}"
         + "".join(parts)
         + "</svg>"
     )
@@ -171,23 +185,32 @@ def _svg(graph: Drawn, sketch: Sketch, style: str) -> str:
 def _label(item: Item, roots: int) -> _Label:
     lines: list[tuple[str, str]] = []
     if item.kind == "leaf" and item.name:
-        lines.append(("name", _shorten(item.name)))
+        lines.append(("name", shortened(item.name)))
         lines.append(("shape", item.shape))
         lines.append(("small", item.label))
+    elif item.part:  # what the program says comes first
+        lines.append(("name", shortened(item.part)))
+        lines.append(("shape", item.shape))
+        lines.append(("small", " ".join(filter(None, (item.label, shortened(item.name))))))
     else:
         lines += [("name", line) for line in _wrapped("", item.label.split(", "), _LONGEST_LABEL)]
-        lines.append(("shape", " ".join(filter(None, (_shorten(item.name), item.shape)))))
+        lines.append(("shape", " ".join(filter(None, (shortened(item.name), item.shape)))))
     for detail in item.details:
         lines += [("small", line) for line in _wrapped("", detail.split(", "))]
-    for word, tensors in (("saved: ", item.saved), ("released: ", item.released)):
+    changed = {position for position, *_ in item.edited}
+    kept = [text for position, text in enumerate(item.saved) if position not in changed]
+    for word, tensors in (("saved: ", kept), ("released: ", item.released)):
         shown = list(tensors[:_MOST_SAVED])
         if len(tensors) > len(shown):
             shown.append(f"and {len(tensors) - len(shown)} more")
         lines += [("small", line) for line in _wrapped(word, shown)]
     if item.constants:
         lines.append(("small", f"+ {plural(item.constants, 'constant')}"))
-    if item.line:
-        lines.append(("code", _shorten(item.line)))
+    for _, tensor, version, now in item.edited:
+        lines.append(("wrong", f"saved {tensor} at version {version}"))
+        lines.append(("wrong", f"edited since: now version {now}"))
+    if item.line and not item.part:
+        lines.append(("code", shortened(item.line)))
     lines.append(("small", output_words(item, roots)))
     lines = [line for line in lines if line[1]]
     return _Label(
@@ -201,25 +224,25 @@ def _wrapped(start: str, words: Sequence[str], longest: int = _LONGEST) -> list[
     """`words` with commas between, in lines that are not too long; nothing without words."""
     lines: list[str] = []
     for number, word in enumerate(words):
-        piece = _shorten(word, longest) + ("," if number < len(words) - 1 else "")
-        if lines and _columns(lines[-1]) + 1 + _columns(piece) <= longest:
+        piece = shortened(word, longest) + ("," if number < len(words) - 1 else "")
+        if lines and columns(lines[-1]) + 1 + columns(piece) <= longest:
             lines[-1] += f" {piece}"
         else:
             lines.append(piece if lines else start + piece)
     return lines
 
 
-def _shorten(text: str, longest: int = _LONGEST) -> str:
+def shortened(text: str, longest: int = _LONGEST) -> str:
     """The start and the end of what is too long: the end of a parameter's name tells most."""
-    if _columns(text) <= longest:
+    if columns(text) <= longest:
         return text
     half = longest // 2
-    while _columns(text[:half]) + 1 + _columns(text[-half:]) > longest:
+    while columns(text[:half]) + 1 + columns(text[-half:]) > longest:
         half -= 1
     return f"{text[:half]}…{text[-half:]}"
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """How many letters of a monospace font `text` is wide."""
     if text.isascii():
         return len(text)
@@ -234,22 +257,24 @@ def _columns(text: str) -> int:
 
 
 def _width(kind: str, text: str) -> float:
-    return _columns(text) * _SIZES[kind] * _ADVANCE
+    return columns(text) * _SIZES[kind] * _ADVANCE
 
 
-def _px(value: float) -> str:
+def px(value: float) -> str:
+    """A length, to a tenth."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def _node(item: Item, label: _Label, box: Box, roots: int) -> str:
     kind = {"leaf": "gb-leaf", "op": "gb-op"}.get(item.kind, "gb-fold")
     classes = f"gb-node {kind}" + (" gb-root" if item.outputs else "")
+    classes += " gb-edited" if item.edited else ""
     radius = min(16.0, box.height / 2) if item.kind == "leaf" else 4.0
-    shape = f'width="{_px(box.width)}" height="{_px(box.height)}" rx="{_px(radius)}"'
+    shape = f'width="{px(box.width)}" height="{px(box.height)}" rx="{px(radius)}"'
     tip = described(item, roots) + (f"  # {item.line}" if item.line else "")
     parts = [
         f'<g class="{classes}" data-node="{item.nodes[0]}" '
-        f'transform="translate({_px(box.x)} {_px(box.y)})">'
+        f'transform="translate({px(box.x)} {px(box.y)})">'
         f"<title>{escape(tip)}</title>"
         f'<rect class="gb-box" {shape}/><rect class="gb-tint" {shape}/>'
     ]
@@ -257,7 +282,7 @@ def _node(item: Item, label: _Label, box: Box, roots: int) -> str:
     for kind, text in label.lines:
         y += _SIZES[kind] * _LEADING
         parts.append(
-            f'<text class="gb-{kind}" x="{_px(box.width / 2)}" y="{_px(y - _SIZES[kind] * 0.36)}">'
+            f'<text class="gb-{kind}" x="{px(box.width / 2)}" y="{px(y - _SIZES[kind] * 0.36)}">'
             f"{escape(text)}</text>"
         )
     parts.append("</g>")
@@ -272,22 +297,28 @@ def _edge(
     route: Sequence[tuple[float, float]],
 ) -> str:
     """A smooth line along `route`, with a head where it ends."""
-    x, y = route[0]
-    path = [f"M{_px(x)} {_px(y)}"]
-    for nextx, nexty in route[1:]:
-        if abs(nextx - x) < 0.05:
-            path.append(f"V{_px(nexty)}")
-        else:
-            middle = _px((y + nexty) / 2)
-            path.append(f"C{_px(x)} {middle} {_px(nextx)} {middle} {_px(nextx)} {_px(nexty)}")
-        x, y = nextx, nexty
-    path.append(f"M{_px(x - 4.5)} {_px(y - 8)}L{_px(x)} {_px(y - 1.5)}L{_px(x + 4.5)} {_px(y - 8)}")
+    x, y = route[-1]
+    head = f"M{px(x - 4.5)} {px(y - 8)}L{px(x)} {px(y - 1.5)}L{px(x + 4.5)} {px(y - 8)}"
     edge = link.edges[number]
     return (
         f'<path class="gb-edge" data-src="{sketch.items[link.src].nodes[0]}" '
         f'data-dst="{sketch.items[link.dst].nodes[0]}" data-input="{graph._edges[edge][2]}" '
-        f'data-edge="{edge}" d="{"".join(path)}"/>'
+        f'data-edge="{edge}" d="{path_along(route)}{head}"/>'
     )
+
+
+def path_along(route: Sequence[tuple[float, float]]) -> str:
+    """A smooth line through the points of a route, as SVG writes it."""
+    x, y = route[0]
+    path = [f"M{px(x)} {px(y)}"]
+    for nextx, nexty in route[1:]:
+        if abs(nextx - x) < 0.05:
+            path.append(f"V{px(nexty)}")
+        else:
+            middle = px((y + nexty) / 2)
+            path.append(f"C{px(x)} {middle} {px(nextx)} {middle} {px(nextx)} {px(nexty)}")
+        x, y = nextx, nexty
+    return "".join(path)
 
 
 def _count(link: Link, route: Sequence[tuple[float, float]]) -> str:
@@ -298,12 +329,12 @@ def _count(link: Link, route: Sequence[tuple[float, float]]) -> str:
     last = list(pairwise(route))[-2:]
     (x, y), (endx, endy) = max(last, key=lambda piece: piece[1][1] - piece[0][1])
     return (
-        f'<text class="gb-small gb-count" x="{_px((x + endx) / 2)}" y="{_px((y + endy) / 2 + 4)}">'
+        f'<text class="gb-small gb-count" x="{px((x + endx) / 2)}" y="{px((y + endy) / 2 + 4)}">'
         f"{plural(len(link.edges), 'edge')}</text>"
     )
 
 
-def _in_words(sketch: Sketch) -> str:
+def in_words(sketch: Sketch) -> str:
     """The drawing for those who do not see it, from the inputs to the outputs."""
     labels = [
         item.name if item.kind == "leaf" and item.name else item.label for item in sketch.items

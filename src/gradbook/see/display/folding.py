@@ -71,6 +71,9 @@ class Item:
         line: the source line that made it, or empty.
         outputs: positions in `BackwardGraph.roots`, if it is an output.
         nodes: ids of the nodes it stands for.
+        part: the expression that made it, as the program writes it, or empty.
+        edited: of each saved tensor that was edited since: its position in `saved`, what it is, its
+            version then, and its version now.
     """
 
     label: str
@@ -84,6 +87,8 @@ class Item:
     line: str
     outputs: tuple[int, ...]
     nodes: tuple[int, ...]
+    part: str = ""
+    edited: tuple[tuple[int, str, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,7 +430,9 @@ def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
 
 def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
     tensor_name, line = graph._tensor_names.get(node), graph._lines.get(node)
-    kept, released = [], []
+    kept: list[str] = []
+    released: list[str] = []
+    changed: list[tuple[int, str, int, int]] = []
     for field, (size, _, nbytes, version, edited, packed, freed) in graph._saved.get(node, ()):
         if freed:
             released.append(one_line(field))
@@ -436,6 +443,7 @@ def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
         if nbytes >= _BIG:
             text += f" {in_bytes(nbytes)}"
         if edited is not None:
+            changed.append((len(kept), text, version, edited))
             text += f" edited (version {version}, now {edited})"
         kept.append(text)
     return Item(
@@ -450,6 +458,8 @@ def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
         line="" if line is None else one_line(str(line)),
         outputs=tuple(outputs.get(node, ())),
         nodes=(node,),
+        part=one_line(getattr(line, "part", "")),
+        edited=tuple(changed),
     )
 
 

@@ -60,13 +60,18 @@ def room_for(ports: int) -> float:
     return (ports + 1) * _PORT
 
 
-def lay_out(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
+def lay_out(
+    sizes: Sequence[tuple[float, float]],
+    edges: Sequence[tuple[int, int]],
+    gap: float = _LAYER_GAP,
+) -> Layout:
     """Place boxes so that every edge leads downward.
 
     Args:
         sizes: width and height of each box, in px.
         edges: upper box and lower box of each edge; the same pair may come several times. They
             form no cycle.
+        gap: between two layers, in px, at least.
 
     >>> layout = lay_out([(80, 40), (80, 40), (80, 40)], [(0, 2), (1, 2)])
     >>> [(box.x, box.y) for box in layout.boxes]
@@ -86,7 +91,7 @@ def lay_out(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int
         if one[0] < 0.9 * best[0]:
             best = one
     grid.rows = best[2]
-    return grid.draw(best[1])
+    return grid.draw(best[1], gap)
 
 
 def _layers(
@@ -428,7 +433,7 @@ class _Grid:
 
     # Drawing -----------------------------------------------------------------------------------
 
-    def draw(self, centres: list[float]) -> Layout:
+    def draw(self, centres: list[float], gap: float) -> Layout:
         """Turn rows and horizontal positions into boxes and routes."""
         ends = self._ends(centres)
         reach = [0.0] * len(self.rows)  # how far edges go sideways below a row
@@ -442,7 +447,7 @@ class _Grid:
             tops.append(y)
             y += max((self.sizes[cell][1] for cell in cells if cell < self.boxes), default=0.0)
             bottoms.append(y)
-            y += _LAYER_GAP + min(90.0, reach[row] / 8)
+            y += gap + min(90.0, reach[row] / 8)
         left = min(centres[cell] - self.width(cell) / 2 for cell in range(self.cells)) - _MARGIN
         right = max(centres[cell] + self.width(cell) / 2 for cell in range(self.cells)) + _MARGIN
 

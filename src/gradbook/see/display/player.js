@@ -1,8 +1,35 @@
-// The player of a backward pass. The table of steps in the element is its only data:
-// a row tells the node (data-node), where gradients go (data-to), and what a leaf got.
+// The player of a backward pass. Its data is in the element: the rows of the table, one a step
+// (data-node, data-in and data-out tell the node and its edges), and the drawing. Numbers have
+// names: the value of a <data>, the data-n of a text.
 {
 // A site in another language knows what to say instead; a notebook says it in English.
 const _ = (text) => (typeof Documentation === "undefined" ? text : Documentation.gettext(text));
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+const SVG = "http://www.w3.org/2000/svg";
+const make = (tag, values = {}, ...children) => {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(values)) {
+    if (name.startsWith("on") || name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+};
+const draw = (tag, values, ...children) => {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(values)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+};
+const sign = (path) => draw("svg", { width: 16, height: 16, viewBox: "0 0 16 16", "aria-hidden": true },
+  draw("path", { d: path }));
+const PLAY = "M3 1L14 8L3 15z";
+const PAUSE = "M3 1h3.5v14H3zM9.5 1H13v14H9.5z";
+const BACK = "M10 2L11.4 3.4L6.8 8L11.4 12.6L10 14L4 8z";
+const ON = "M6 2L4.6 3.4L9.2 8L4.6 12.6L6 14L12 8z";
+// In ms: an addend is shown, the sum is seen, a dot travels, and what came is read.
+const ADDEND = 500, SUM = 400, FLIGHT = 650, REST = 1300;
+
 customElements.get("gradbook-player") || customElements.define("gradbook-player",
 class extends HTMLElement {
   connectedCallback() {
@@ -13,141 +40,278 @@ class extends HTMLElement {
   }
 
   disconnectedCallback() {
-    this.pause();
+    if (this.rows) this.pause();
   }
 
   build() {
     if (this.rows) return;
-    this.rows = [...this.querySelectorAll("tbody tr")];
-    this.at = 0; // steps done
-    const make = (tag, values = {}, ...children) => {
-      const made = Object.assign(document.createElement(tag), values);
-      made.append(...children);
-      return made;
-    };
-    const button = (sign, name, act) => {
-      const made = make("button", { type: "button", textContent: sign, title: name });
+    const ids = (text) => (text ? text.split(" ") : []);
+    this.stage = this.querySelector(".gb-stage");
+    this.rows = [...this.querySelectorAll("tbody tr")].map((row) => ({
+      row,
+      node: this.stage.querySelector(`[data-node="${row.dataset.node}"]`),
+      into: ids(row.dataset.in).map((edge) => this.edge(edge)),
+      out: ids(row.dataset.out).map((edge) => this.edge(edge)),
+    }));
+    this.still = matchMedia("(prefers-reduced-motion: reduce)");
+    this.at = 0; // steps done, with the one that is shown
+    this.time = Infinity; // since that one began, in ms
+    this.tabIndex = -1; // a click anywhere in it gives it the focus, and so the keys
+    this.setAttribute("role", "group");
+    this.setAttribute("aria-label", _("Backward pass, step by step"));
+    this.classList.add("gb-live");
+    const button = (name, path, act) => {
+      const made = make("button", { type: "button", title: name, onclick: () => {
+        // A disabled button would lose the focus of who steps by keyboard.
+        if (made.getAttribute("aria-disabled") !== "true") act();
+      } }, sign(path));
       made.setAttribute("aria-label", name);
-      // A disabled button would lose the focus of who steps by keyboard.
-      made.onclick = () => made.getAttribute("aria-disabled") !== "true" && act();
       return made;
     };
-    this.first = button("|◀", _("To the start"), () => this.go(0));
-    this.back = button("◀", _("One step back"), () => this.go(this.at - 1));
-    this.forward = button("▶", _("One step forward"), () => this.go(this.at + 1));
-    this.last = button("▶|", _("To the end"), () => this.go(this.rows.length));
-    this.toggle = button(_("Play"), _("Play"), () => (this.timer ? this.pause() : this.play()));
-    this.speed = make("select", { title: _("Speed") });
-    this.speed.setAttribute("aria-label", _("Speed"));
-    for (const [name, wait] of [[_("slow"), 3000], [_("normal"), 1500], [_("fast"), 500]]) {
-      this.speed.append(make("option", { value: wait, textContent: name, selected: wait === 1500 }));
-    }
-    this.speed.onchange = () => this.timer && this.play();
-    this.count = make("span");
-    const bar = make("div", { className: "gb-bar" },
-      this.first, this.back, this.forward, this.last, this.toggle, this.speed, this.count);
-    bar.setAttribute("role", "group");
-    bar.setAttribute("aria-label", _("Backward pass, step by step; arrow keys work too"));
-    this.panel = make("div", { className: "gb-panel" });
-    this.panel.setAttribute("aria-live", "polite");
-    this.leaves = make("ul", { className: "gb-leaves" });
-    this.leaves.setAttribute("aria-label", _("Gradients of the leaves"));
-    this.querySelector(".gb-side").replaceChildren(bar, this.panel, this.leaves);
-    this.rows.forEach((row, index) => {
-      for (const node of this.nodes(row)) {
-        node.classList.add("gb-playable");
-        node.onclick = () => this.go(index + 1);
-        // On hover the node tells what it does with the gradient.
-        const words = [...row.cells].slice(1).flatMap((cell) => [...cell.querySelectorAll("p, li")]);
-        const lines = words.map((one) => one.textContent);
-        node.querySelector("title").append(`\n${lines.join("\n")}`);
-      }
+    this.toggle = button(_("Play"), PLAY, () => (this.playing ? this.pause() : this.play()));
+    this.toggle.className = "gb-play";
+    this.back = button(_("One step back"), BACK, () => this.go(this.at - 1));
+    this.on = button(_("One step forward"), ON, () => this.go(this.at + 1));
+    this.scrub = make("input", { type: "range", className: "gb-scrub", min: 0,
+      max: this.rows.length, "aria-label": _("Step"), oninput: () => this.go(+this.scrub.value) });
+    this.count = make("span", { className: "gb-count" });
+    const bar = make("div", { className: "gb-bar" }, this.toggle, this.back, this.scrub, this.on,
+      this.count);
+    this.panel = make("div", { className: "gb-panel", "aria-live": "polite" });
+    this.querySelector(".gb-side").replaceChildren(bar, this.panel);
+    const svg = this.stage.querySelector("svg");
+    svg.setAttribute("role", "group");
+    this.rows.forEach(({ row, node }, index) => {
+      if (!node) return;
+      node.setAttribute("role", "button");
+      node.onclick = () => this.go(index + 1);
+      // On hover the node tells what it does with the gradient.
+      const words = [...row.cells[2].querySelectorAll("p, li")].map((one) => one.textContent);
+      node.querySelector("title").append(`\n${words.join("\n")}`);
     });
-    this.onkeydown = (event) => {
-      if (event.target === this.speed || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.target.closest(".gb-scroll, summary")) return;
-      const to = { ArrowLeft: this.at - 1, ArrowRight: this.at + 1, Home: 0,
-        End: this.rows.length }[event.key];
-      if (to === undefined) return;
-      event.preventDefault();
-      this.go(to);
-    };
-    this.show();
+    this.onkeydown = (event) => this.key(event);
+    this.fit();
+    new ResizeObserver(() => this.fit()).observe(this);
+    this.move(1);
   }
 
-  nodes(row) {
-    return this.querySelectorAll(`.gb-stage [data-node="${row.dataset.node}"]`);
+  edge(number) {
+    return this.stage.querySelector(`[data-edge~="${number}"]`);
+  }
+
+  key(event) {
+    const { target, key } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (target.closest("input, .gb-scroll, summary")) return;
+    const node = target.closest(".gb-node");
+    const to = { ArrowLeft: this.at - 1, ArrowRight: this.at + 1, Home: 0,
+      End: this.rows.length }[key];
+    if (to !== undefined) {
+      this.go(to);
+      if (node) this.rows[this.at - 1]?.node?.focus({ preventScroll: true });
+    } else if (node && (key === "Enter" || key === " ")) node.onclick();
+    else if (key === " " && !target.closest("button")) this.toggle.click();
+    else return;
+    event.preventDefault();
+  }
+
+  // The panel is as high as its highest step, so that nothing below it moves.
+  fit() {
+    const width = this.panel.clientWidth;
+    if (!width || width === this.width) return;
+    this.width = width;
+    const tries = this.rows.map((one, index) => make("div", { className: "gb-measure gb-panel" },
+      ...this.told(index + 1)));
+    this.panel.append(...tries);
+    const highest = Math.max(...tries.map((one) => one.offsetHeight));
+    for (const one of tries) one.remove();
+    this.panel.style.height = `${Math.min(highest + 2, 340)}px`;
+    this.reveal(true);
   }
 
   play() {
-    clearInterval(this.timer);
-    if (this.at === this.rows.length) this.at = 0;
-    this.timer = setInterval(() => {
-      this.move(this.at + 1);
-      if (this.at === this.rows.length) this.pause();
-    }, this.speed.value);
-    this.show();
+    this.playing = true;
+    this.move(this.at === this.rows.length ? 1 : this.at + 1, true);
   }
 
   pause() {
-    clearInterval(this.timer);
-    this.timer = 0;
-    if (this.toggle) this.show();
-  }
-
-  go(to) {
-    clearInterval(this.timer);
-    this.timer = 0;
-    this.move(to);
-  }
-
-  move(to) {
-    this.at = Math.max(0, Math.min(this.rows.length, to));
+    this.playing = false;
+    clearTimeout(this.timer);
     this.show();
   }
 
+  go(to) {
+    this.playing = false;
+    clearTimeout(this.timer);
+    this.move(to, to === this.at + 1);
+  }
+
+  // Show a step: at once, or in motion.
+  move(to, moving = false) {
+    cancelAnimationFrame(this.frame);
+    this.at = Math.max(0, Math.min(this.rows.length, to));
+    this.plan();
+    this.time = moving && !this.still.matches ? 0 : Infinity;
+    this.tell();
+    this.show();
+    this.reveal();
+    if (this.time === 0) {
+      const start = performance.now();
+      const tick = () => {
+        this.time = performance.now() - start;
+        if (this.time >= this.length) this.time = Infinity;
+        this.show();
+        if (this.time < Infinity) this.frame = requestAnimationFrame(tick);
+        else this.rest();
+      };
+      this.frame = requestAnimationFrame(tick);
+    } else this.rest();
+  }
+
+  rest() {
+    if (!this.playing) return;
+    if (this.at === this.rows.length) this.pause();
+    else this.timer = setTimeout(() => this.move(this.at + 1, true), this.still.matches ? 2 * REST : REST);
+  }
+
+  // When, in a step, its parts are seen: addends one by one, their sum, then what is sent.
+  plan() {
+    const { into = [], out = [] } = this.rows[this.at - 1] ?? {};
+    const addends = into.length > 1 ? into.length : 0;
+    this.summed = addends * ADDEND;
+    this.starts = out.map((edge, index) => this.summed + (addends ? SUM : 0) + index * FLIGHT);
+    this.length = this.summed + SUM + out.length * FLIGHT;
+  }
+
+  // The panel: the row of the table, as a text.
+  tell() {
+    this.panel.replaceChildren(...this.told(this.at));
+  }
+
+  told(at) {
+    const row = this.rows[at - 1]?.row;
+    if (!row) {
+      return [make("p", {}, _("Forward is over: each box shows what it made. Play, and see the gradients come."))];
+    }
+    const title = make("p", {}, `${fill(_("Step {at}"), { at })}: `,
+      ...[...row.cells[1].cloneNode(true).childNodes].filter((one) => one.nodeName !== "BR"));
+    title.querySelector("small")?.before(" ");
+    return [title, ...row.cells[2].cloneNode(true).childNodes];
+  }
+
   show() {
-    const { at, rows } = this;
+    const { at, rows, time } = this;
     const now = rows[at - 1];
-    for (const [one, off] of [[this.first, !at], [this.back, !at],
-      [this.forward, at === rows.length], [this.last, at === rows.length]]) {
+    for (const [one, off] of [[this.back, !at], [this.on, at === rows.length]]) {
       one.setAttribute("aria-disabled", off);
     }
-    const label = this.timer ? _("Pause") : _("Play");
-    this.toggle.textContent = this.toggle.title = label;
-    this.toggle.setAttribute("aria-label", label);
-    this.count.textContent = _("step {at} of {count}").replace("{at}", at).replace("{count}", rows.length);
-    // The graph: what is done, what runs, where its gradients go.
-    rows.forEach((row, index) => {
-      for (const node of this.nodes(row)) {
-        node.classList.toggle("gb-now", row === now);
-        node.classList.toggle("gb-done", index < at - 1);
-      }
+    const label = this.playing ? _("Pause") : _("Play");
+    if (this.toggle.title !== label) {
+      this.toggle.title = label;
+      this.toggle.setAttribute("aria-label", label);
+      this.toggle.replaceChildren(sign(this.playing ? PAUSE : PLAY));
+    }
+    const count = fill(_("step {at} of {count}"), { at, count: rows.length });
+    if (this.count.textContent !== count) {
+      this.count.textContent = count;
+      this.scrub.value = at;
+      this.scrub.setAttribute("aria-valuetext", count);
+      this.name();
+    }
+    rows.forEach(({ node, out }, index) => {
+      const current = index === at - 1;
+      node?.classList.toggle("gb-done", index < at - 1);
+      node?.classList.toggle("gb-now", current);
+      node?.classList.toggle("gb-has", index < at - 1 || (current && time >= this.summed));
+      out.forEach((edge, number) => {
+        const start = current ? this.starts[number] : 0;
+        edge.classList.toggle("gb-flow", current && time >= start);
+        edge.classList.toggle("gb-come", index < at - 1 || (current && time >= start + FLIGHT));
+        this.fly(edge, current ? (time - start) / FLIGHT : -1);
+      });
     });
-    for (const edge of this.querySelectorAll(".gb-stage path[data-src]")) {
-      edge.classList.toggle("gb-flow", !!now && edge.dataset.src === now.dataset.node);
+    now?.into.forEach((edge, number) => {
+      edge.classList.toggle("gb-add", now.into.length > 1 && time < this.summed && time >= number * ADDEND);
+    });
+    const [first] = this.panel.querySelectorAll(".gb-in");
+    if (!first) return;
+    const terms = [...first.querySelectorAll("data")];
+    terms.forEach((one, number) => {
+      const from = terms.length > 1 ? Math.min(number * ADDEND, this.summed) : 0;
+      one.classList.toggle("gb-late", time < from);
+    });
+    for (const one of this.panel.querySelectorAll("p:not(.gb-in) data")) {
+      one.classList.toggle("gb-late", time < this.summed);
     }
-    // The panel: the row of the table, as a text.
-    this.panel.replaceChildren();
-    if (now) {
-      const title = document.createElement("p");
-      const name = document.createElement("b");
-      name.append(...[...now.cells[1].cloneNode(true).childNodes]);
-      title.append(`${_("Step {at}").replace("{at}", at)}: `, name);
-      this.panel.append(title, ...[...now.cells[2].cloneNode(true).childNodes]);
-    } else {
-      this.panel.textContent = _("Before backward. Step forward to see the first node run.");
+    this.panel.querySelectorAll("li").forEach((one, number) => {
+      one.classList.toggle("gb-late", time < this.starts[number]);
+    });
+  }
+
+  // A dot with the number travels from the sender to the receiver.
+  fly(edge, part) {
+    if (!(part >= 0 && part < 1)) {
+      edge.dot?.remove();
+      edge.dot = null;
+      return;
     }
-    // The leaves: their gradient after so many steps.
-    this.leaves.replaceChildren(...rows.flatMap((row, index) => {
-      if (row.dataset.leaf === undefined) return [];
-      const item = document.createElement("li");
-      const code = document.createElement("code");
-      code.textContent = `${row.dataset.leaf}.grad = ${index < at ? row.dataset.grad : row.dataset.before}`;
-      if (row === now) item.className = "gb-new";
-      item.append(code);
-      return [item];
-    }));
+    const line = edge.querySelector(".gb-line");
+    if (!edge.dot) {
+      edge.dot = draw("g", { class: "gb-dot", "aria-hidden": true }, draw("circle", { r: 6 }));
+      const said = edge.querySelector(".gb-grad");
+      const svg = this.stage.querySelector("svg");
+      svg.append(edge.dot);
+      if (said) {
+        const text = draw("text", { x: 11, y: 4 }, said.textContent);
+        edge.dot.append(text);
+        // It must not leave the drawing.
+        const box = line.getBBox(), wide = text.getComputedTextLength() + 14;
+        if (box.x + box.width + wide > svg.viewBox.baseVal.width) {
+          text.setAttribute("x", -11);
+          text.classList.add("gb-left");
+        }
+      }
+    }
+    const eased = part * part * (3 - 2 * part);
+    const { x, y } = line.getPointAtLength(line.getTotalLength() * (1 - eased));
+    edge.dot.setAttribute("transform", `translate(${x} ${y})`);
+  }
+
+  // What a node is called for those who do not see it, and which one the keyboard reaches first.
+  name() {
+    const current = Math.max(0, this.at - 1);
+    this.rows.forEach(({ row, node }, index) => {
+      if (!node) return;
+      const state = index === this.at - 1 ? _("runs now") : index < this.at ? _("done") : _("waiting");
+      const title = [...row.cells[1].children].map((one) => one.textContent).filter(Boolean).join(", ");
+      const values = { title, at: index + 1, state };
+      node.setAttribute("aria-label", fill(_("{title}, step {at}, {state}"), values));
+      node.setAttribute("tabindex", index === current ? 0 : -1);
+      if (index === this.at - 1) node.setAttribute("aria-current", "step");
+      else node.removeAttribute("aria-current");
+    });
+  }
+
+  // Scroll the drawing, and nothing else, to the node that runs and to those that it sends to.
+  reveal(jump = false) {
+    const now = this.rows[this.at - 1];
+    if (!now?.node) return;
+    const nodes = [now.node, ...now.out.map((edge) =>
+      this.stage.querySelector(`[data-node="${edge.dataset.dst}"]`))];
+    const boxes = nodes.map((node) => node.getBoundingClientRect());
+    const view = this.stage.getBoundingClientRect();
+    const part = (low, high, size, from, length) => {
+      const start = Math.min(...boxes.map((box) => box[low])) - 12;
+      const end = Math.max(...boxes.map((box) => box[high])) + 12;
+      if (start >= from && end <= from + length) return 0;
+      if (end - start <= length) return (start + end) / 2 - from - length / 2;
+      return boxes[0][high] + 12 - from - length; // not all of it: the one that runs
+    };
+    this.stage.scrollBy({
+      top: part("top", "bottom", "height", view.top, this.stage.clientHeight),
+      left: part("left", "right", "width", view.left, this.stage.clientWidth),
+      behavior: jump || this.still.matches ? "auto" : "smooth",
+    });
   }
 });
 }

@@ -1,30 +1,26 @@
 """The player: a backward pass as HTML that steps through it.
 
 The table of all steps is the one place where a step is described. Without JavaScript it is what
-the reader sees; with it, ``player.js`` shows one row at a time beside the graph.
+the reader sees, below the drawing of the finished pass; with it, ``player.js`` shows one row at a
+time beside the graph. A number that the script may change is a ``<data>`` whose value is its name:
+those of `stage`, and ``r5``, the rule of edge 5 in numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from importlib import resources
 from typing import Protocol
 
-from gradbook.see.display import drawing, rules
-from gradbook.see.display.folding import Drawn
+from gradbook.see.display import drawing, rules, stage
+from gradbook.see.display.stage import PlayedGraph, title_of
 from gradbook.see.nodes import Node
 from gradbook.see.steps import Step
-from gradbook.see.values import Value, shape_text
-
-
-class PlayedGraph(Drawn, Protocol):
-    """A graph whose nodes are read one by one, too."""
-
-    @property
-    def nodes(self) -> Sequence[Node]:
-        """Outputs first."""
+from gradbook.see.values import Operand, Value, flattened, shape_text
 
 
 class Played(Protocol):
@@ -38,6 +34,10 @@ class Played(Protocol):
     def steps(self) -> Sequence[Step]:
         """In the order in which the engine ran them."""
 
+    @property
+    def _seeds(self) -> Sequence[tuple[int, int, Value]]:
+        """What the pass started with: nodes, which of their results, and its gradient."""
+
     def inputs_of(self, step: Step) -> Sequence[int | None]:
         """The node that each outgoing gradient of a step goes to."""
 
@@ -47,25 +47,104 @@ class Played(Protocol):
 MOST_STEPS = 150
 """A pass with more steps is shown as a folded graph and its first and last steps."""
 _ENDS = 20
+_MOST_ADDENDS = 6  # that are written out
+_CLOSE = 1e-3  # of a sum to its addends: those are rounded, too
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A gradient on its way into a node: its edge and who sent it, or None: the pass starts so."""
+
+    edge: int | None
+    sender: int | None
+    value: Value
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A pass, with its edges numbered as in the graph."""
+
+    replay: Played
+    order: Mapping[int, int] = field(default_factory=dict)
+    values: Mapping[int, Value] = field(default_factory=dict)
+    gradients: Mapping[int, Value] = field(default_factory=dict)
+    passed: Mapping[int, Value] = field(default_factory=dict)
+    grads: Mapping[int, tuple[Value | None, Value]] = field(default_factory=dict)
+    edges: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """The edge at a position of a node's inputs."""
+    arrivals: Mapping[tuple[int, int], list[_Arrival]] = field(default_factory=dict)
+    """What came into each result of a node, in the order of the engine."""
+
+    @property
+    def graph(self) -> PlayedGraph:
+        """What was recorded."""
+        return self.replay.graph
+
+
+def _read(replay: Played) -> _Reading:
+    positions = {
+        step.node.id: iter([n for n, one in enumerate(replay.inputs_of(step)) if one is not None])
+        for step in replay.steps
+    }
+    edges = {
+        (src, next(positions[src])): edge
+        for edge, (src, _, _) in enumerate(replay.graph._edges)
+        if src in positions
+    }
+    arrivals: dict[tuple[int, int], list[_Arrival]] = {}
+    for root, output, seed in replay._seeds:
+        arrivals.setdefault((root, output), []).append(_Arrival(None, None, seed))
+    passed: dict[int, Value] = {}
+    for step in replay.steps:
+        for position, value in enumerate(step.outgoing):
+            edge = edges.get((step.node.id, position))
+            if edge is None or value is None:
+                continue
+            passed[edge] = value
+            _, dst, output = replay.graph._edges[edge]
+            arrivals.setdefault((dst, output), []).append(_Arrival(edge, step.node.id, value))
+    return _Reading(
+        replay,
+        {step.node.id: step.index + 1 for step in replay.steps},
+        {step.node.id: step.value for step in replay.steps if step.value is not None},
+        {
+            step.node.id: step.incoming[0]
+            for step in replay.steps
+            if step.incoming and step.incoming[0] is not None
+        },
+        passed,
+        {
+            step.node.id: (step.accumulated.before, step.accumulated.grad)
+            for step in replay.steps
+            if step.accumulated is not None
+        },
+        edges,
+        arrivals,
+    )
 
 
 def to_text(replay: Played) -> str:
     """One line a step: the node, what came in, what went out, what was added."""
     lines = []
+    reading = _read(replay)
     for step in _shown(replay):
         if step is None:
             lines.append(f"... {len(replay) - 2 * _ENDS} steps ...")
             continue
-        title = _title(step)
-        lines.append(f"{step.index + 1:>3}  {title}")
+        lines.append(f"{step.index + 1:>3}  {'  '.join(_title(step.node))}")
+        came = [_came(reading, step, number) for number in range(len(step.incoming))]
+        lines.append(f"       in   {', '.join(one.text() for one in came)}")
         if step.accumulated is not None:
-            lines.append(f"       {_accumulated_text(step)}")
-            continue
-        lines.append(f"       in   {', '.join(_short(value) for value in step.incoming)}")
-        for _, target, formula, numbers, result in _outgoing(replay, step):
-            rule = f"{formula} = " if formula else ""
-            rule += f"{numbers} = " if numbers else ""
-            lines.append(f"       to   {target}: {rule}{result}")
+            done = step.accumulated
+            if done.before is None:
+                lines.append(f"       {done.leaf}.grad was None, is now {done.grad}")
+            else:
+                lines.append(
+                    f"       {done.leaf}.grad = {done.before} + {done.added} = {done.grad}"
+                )
+        for one in _sent(reading, step):
+            place = f" ({one.place})" if one.place else ""
+            lines.append(f"       to   {one.target}{place}: {one.text()}")
     return "\n".join(lines)
 
 
@@ -75,29 +154,41 @@ def to_html(replay: Played) -> str:
     Several of them on one page do not disturb each other.
     """
     playable = len(replay) <= MOST_STEPS
+    reading = _read(replay)
     rows = []
     for step in _shown(replay):
         if step is None:
             note = f"{len(replay) - 2 * _ENDS} steps are not shown"
             rows.append(f'<tr><td colspan="3">{note}</td></tr>')
         else:
-            rows.append(_row(replay, step))
+            rows.append(_row(reading, step))
     side = '<div class="gb-side"></div>'  # filled by the script
+    picture = stage.svg_of(reading) if playable else drawing.svg_of(replay.graph)
     if not playable:
         side = f"<p>{len(replay):,} steps: too many to play. The first and the last ones:</p>"
     tag = "gradbook-player" if playable else "div"
     return (
         f'<{tag} class="gradbook-player">'
-        f'<style data-gradbook="style">{drawing.STYLE}{_file("player.css")}</style>'
-        f'<div class="gb-stage">{drawing.svg_of(replay.graph)}</div>{side}'
+        f'<style data-gradbook="style">{style()}</style>'
+        f'<div class="gb-stage">{picture}</div>{side}'
         '<details class="gb-steps"><summary>All steps as a table</summary>'
         '<div class="gb-scroll" tabindex="0" role="group" aria-label="steps, scrolls sideways">'
         '<table><thead><tr><th scope="col">step</th><th scope="col">node</th>'
         '<th scope="col">what it does with the gradient</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></details>"
-        + (f'<script data-gradbook="script">{_file("player.js")}</script>' if playable else "")
+        + (f'<script data-gradbook="script">{script()}</script>' if playable else "")
         + f"</{tag}>"
     )
+
+
+def style() -> str:
+    """The rules of the player and of its drawing."""
+    return drawing.STYLE + _file("player.css")
+
+
+def script() -> str:
+    """What makes all players of a page play; it may stand there any number of times."""
+    return _file("player.js")
 
 
 @cache
@@ -112,95 +203,244 @@ def _shown(replay: Played) -> list[Step | None]:
     return [*replay.steps[:_ENDS], None, *replay.steps[-_ENDS:]]
 
 
-def _row(replay: Played, step: Step) -> str:
-    targets = " ".join(
-        f"{position}:{target}"
-        for position, target in enumerate(replay.inputs_of(step))
-        if target is not None
+def _row(reading: _Reading, step: Step) -> str:
+    node = step.node
+    sent = _sent(reading, step)
+    came = [_came(reading, step, number) for number in range(len(step.incoming))]
+    data = (
+        f'data-node="{node.id}" data-out="{" ".join(str(one.edge) for one in sent)}" '
+        f'data-in="{" ".join(str(edge) for one in came for edge in one.edges)}"'
     )
-    data = f'data-node="{step.node.id}" data-to="{targets}"'
-    line = f"<br><code>{escape(str(step.node.line))}</code>" if step.node.line else ""
+    body = "".join(f'<p class="gb-in">{one.html()}</p>' for one in came)
     if step.accumulated is not None:
         done = step.accumulated
-        data += (
-            f' data-leaf="{escape(done.leaf)}" data-grad="{escape(str(done.grad))}"'
-            f' data-before="{escape(_short(done.before))}"'
-        )
-        body = f"<p>{escape(_accumulated_text(step))}</p>"
-    else:
-        word = rules.WORDS.get(step.node.name)
-        body = f"<p>comes in: <b>g</b> = {_incoming(step)}</p>"
-        if word:
-            body += f"<p>{escape(word)}</p>"
-        items = [
-            f"<li>to <b>{escape(target)}</b>: {_math(step, position)}"
-            f"{escape(numbers)}{' = ' if numbers else ''}{escape(result)}</li>"
-            for position, target, _, numbers, result in _outgoing(replay, step)
-        ]
-        body += f"<ul>{''.join(items)}</ul>" if items else ""
+        name, grad = escape(done.leaf), _data(f"d{node.id}", done.grad)
+        if done.before is None:
+            body += f"<p><code>{name}.grad</code> was None, is now {grad}</p>"
+        else:
+            before = _data(f"b{node.id}", done.before)
+            added = _data(f"g{node.id}", done.added)
+            body += f"<p><code>{name}.grad</code> = {before} + {added} = {grad}</p>"
+        data += f' data-leaf="{name}"'
+    elif word := rules.WORDS.get(node.name):
+        body += f"<p>{escape(word)}</p>"
+    items = "".join(f"<li>{one.html()}</li>" for one in sent)
+    body += f"<ul>{items}</ul>" if items else ""
+    title, *rest = _title(node)
+    name = f"<code>{escape(title)}</code>"
+    small = f"<br><small>{escape('  '.join(rest))}</small>" if rest else ""
     return (
         f'<tr {data}><th scope="row">{step.index + 1}</th>'
-        f"<td>{escape(_title(step))}{line}</td><td>{body}</td></tr>"
+        f"<td>{name}{small}</td><td>{body}</td></tr>"
     )
 
 
-def _math(step: Step, position: int) -> str:
-    known = rules.symbols(step.node.name, step.incoming, step.saved)
-    tree = rules.expression(step.node.name, position, known)
-    if tree is None:
-        return ""
-    return f"<math>{rules.to_mathml(tree)}</math> = "
+def _title(node: Node) -> list[str]:
+    title = title_of(node)
+    parts = [title] if title == node.name else [title, node.name]
+    if node.shape is not None:
+        parts.append(shape_text(node.shape))
+    return parts
 
 
-def _incoming(step: Step) -> str:
-    if len(step.incoming) == 1:
-        return escape(_short(step.incoming[0]))
-    return escape(", ".join(f"({n}) {_short(value)}" for n, value in enumerate(step.incoming)))
+def _data(number: str, value: Value | None) -> str:
+    return f'<data value="{number}">{_whole(_short(value))}</data>'
 
 
-def _outgoing(replay: Played, step: Step) -> list[tuple[int, str, str, str, str]]:
-    """Position, name of the target, the rule, the rule in numbers, and the gradient sent."""
-    known = rules.symbols(step.node.name, step.incoming, step.saved)
-    found = []
-    for position, target in enumerate(replay.inputs_of(step)):
-        value = step.outgoing[position] if position < len(step.outgoing) else None
-        if target is None or value is None:
-            continue
-        node = replay.graph.nodes[target]
-        name = node.tensor_name or node.name
-        rule = rules.RULES.get(step.node.name)
-        if rule is not None and len(rule.inputs) > 1 and position < len(rule.inputs):
-            name += f" (as {rule.inputs[position]})"
-        tree = rules.expression(step.node.name, position, known)
-        formula = numbers = ""
-        if tree is not None:
-            formula = rules.to_text(tree)
-            # A rule with large tensors, or with nothing to compute, says nothing in numbers.
-            whole = all(not isinstance(v, Value) or v.numbers is not None for v in known.values())
-            if whole and formula != "g":
-                numbers = rules.to_text(tree, known)
-            if rules.is_summed(tree, step.incoming[0], value):
-                name += f", summed to {shape_text(value.shape)}"
-        found.append((position, name, formula, numbers, _short(value)))
-    return found
-
-
-def _title(step: Step) -> str:
-    name = step.node.name
-    if step.node.tensor_name:
-        name += f"  {step.node.tensor_name}"
-    if step.node.shape is not None:
-        name += f"  {shape_text(step.node.shape)}"
-    return name
-
-
-def _accumulated_text(step: Step) -> str:
-    done = step.accumulated
-    assert done is not None
-    if done.before is None:
-        return f"{done.leaf}.grad was None, is now {done.grad}"
-    return f"{done.leaf}.grad = {done.before} + {done.added} = {done.grad}"
+def _whole(numbers: str) -> str:
+    """As HTML that is not broken within brackets."""
+    return escape(numbers).replace(", ", ",&nbsp;")
 
 
 def _short(value: Value | None) -> str:
     return "None" if value is None else str(value)
+
+
+# What comes in ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """The gradient of one result of a node, and what it was added up from."""
+
+    name: str  # g, or g₁ where there are several results
+    number: str
+    value: Value | None
+    arrivals: Sequence[_Arrival]
+    sender: str
+    hooked: bool
+
+    @property
+    def edges(self) -> list[int]:
+        """Those along which it came."""
+        return [one.edge for one in self.arrivals if one.edge is not None]
+
+    def text(self) -> str:
+        """As a text."""
+        return f"{self._terms([str(one.value) for one in self.arrivals])}{_short(self.value)}"
+
+    def html(self) -> str:
+        """As HTML, with a name for each number."""
+        terms = [
+            _data(f"s{self.number[1:]}" if one.edge is None else f"e{one.edge}", one.value)
+            for one in self.arrivals
+        ]
+        whole = (
+            f"comes in: <b>{self.name}</b> = {self._terms(terms)}{_data(self.number, self.value)}"
+        )
+        if self.value is None or not self.arrivals:
+            return whole
+        if self.hooked:
+            return f"{whole}, after a hook"
+        if len(self.arrivals) > 1:
+            if len(self.edges) < len(self.arrivals):
+                return f"{whole}, from the start and {_counted(len(self.edges))}"
+            return f"{whole}, from {_counted(len(self.edges))}"
+        if self.arrivals[0].edge is None:
+            return f"{whole}, the start"
+        return f"{whole}, from <code>{escape(self.sender)}</code>"
+
+    def _terms(self, terms: list[str]) -> str:
+        if len(terms) < 2 or self.hooked:
+            return ""
+        if len(terms) > _MOST_ADDENDS:
+            terms = [*terms[: _MOST_ADDENDS - 2], "…", terms[-1]]
+        return " + ".join(terms) + " = "
+
+
+def _counted(edges: int) -> str:
+    return {1: "one edge", 2: "two edges", 3: "three edges"}.get(edges, f"{edges} edges")
+
+
+def _came(reading: _Reading, step: Step, output: int) -> _Came:
+    arrivals = reading.arrivals.get((step.node.id, output), [])
+    value = step.incoming[output]
+    several = len(step.incoming) > 1
+    sender = ""
+    if len(arrivals) == 1 and arrivals[0].sender is not None:
+        sender = title_of(reading.graph.nodes[arrivals[0].sender])
+    return _Came(
+        f"g{output + 1}" if several else "g",
+        f"g{step.node.id}" + (f".{output}" if output else ""),
+        value,
+        arrivals,
+        sender,
+        hooked=not _is_sum(value, [one.value for one in arrivals]),
+    )
+
+
+def _is_sum(total: Value | None, addends: list[Value]) -> bool:
+    """Whether a gradient is what was sent; a hook may have changed it on its way."""
+    values = [total, *addends]
+    if not addends or any(one is None or one.numbers is None for one in values):
+        return True
+    columns = [[*flattened(one.numbers)] for one in values if one is not None]
+    return all(
+        not math.isfinite(abs(one))
+        or abs(one - sum(parts)) <= _CLOSE * (abs(one) + max(map(abs, parts)))
+        for one, *parts in zip(*columns, strict=False)
+    )
+
+
+# What goes out ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A gradient that a node sends: to whom, by which rule, and how much."""
+
+    edge: int
+    target: str
+    place: str  # left or right, if the target stands there twice; or empty
+    math: str
+    formula: str
+    numbers: str  # the rule with numbers, or empty
+    summed: str  # the shape to which it was summed, or empty
+    value: Value
+
+    def text(self) -> str:
+        """As a text."""
+        return self._whole(self.formula, self.numbers, str(self.value))
+
+    def html(self) -> str:
+        """As HTML, with a name for each number."""
+        rule = f"<math>{self.math}</math>" if self.math else ""
+        numbers = self.numbers
+        if numbers:
+            numbers = f'<data value="r{self.edge}">{_whole(numbers)}</data>'
+        whole = self._whole(rule, numbers, _data(f"e{self.edge}", self.value))
+        place = f" ({self.place})" if self.place else ""
+        return f"to <code>{escape(self.target)}</code>{place}: {whole}"
+
+    def _whole(self, *parts: str) -> str:
+        *rule, value = filter(None, parts)
+        if self.summed and rule:
+            rule[-1] += f", summed to {self.summed}"
+        return " = ".join([*rule, value])
+
+
+def _sent(reading: _Reading, step: Step) -> list[_Sent]:
+    name = step.node.name
+    inputs = reading.replay.inputs_of(step)
+    known = rules.symbols(name, step.incoming, step.saved, step.operands, step.value)
+    operands = [
+        Operand(_name_of(reading, step, number), one.value)
+        for number, one in enumerate(step.operands)
+    ]
+    shown = rules.called(name, operands, inputs, _variable(step.node))
+    found = []
+    for position, target in enumerate(inputs):
+        value = step.outgoing[position] if position < len(step.outgoing) else None
+        if target is None or value is None:
+            continue
+        tree = rules.expression(name, position, known)
+        formula = mathml = numbers = summed = ""
+        if tree is not None:
+            formula, mathml = rules.to_text(tree, names=shown), rules.to_mathml(tree, shown)
+            needed = [known.get(one) for one in rules.names_in(tree)]
+            # A rule with large tensors, or with nothing to compute, says nothing in numbers.
+            whole = all(
+                one is not None and (not isinstance(one, Value) or one.numbers is not None)
+                for one in needed
+            )
+            if whole and formula != "g":
+                numbers = rules.to_text(tree, known)
+            if rules.is_summed(tree, step.incoming[0], value):
+                summed = shape_text(value.shape)
+        found.append(
+            _Sent(
+                reading.edges[step.node.id, position],
+                _name_of(reading, step, position) or title_of(reading.graph.nodes[target]),
+                _place_of(step, position, inputs),
+                mathml,
+                formula,
+                numbers,
+                summed,
+                value,
+            )
+        )
+    return found
+
+
+def _place_of(step: Step, position: int, inputs: Sequence[int | None]) -> str:
+    places = rules.places_of(step.node.name)
+    twice = list(inputs).count(inputs[position]) > 1
+    return places[position] if twice and position < len(places) else ""
+
+
+def _name_of(reading: _Reading, step: Step, position: int) -> str | None:
+    """How an operand is called: as the caller of `replay` says, or as the program writes it."""
+    target = reading.replay.inputs_of(step)[position]
+    operand = step.operands[position].name if position < len(step.operands) else None
+    if target is None:
+        return operand
+    node = reading.graph.nodes[target]
+    return node.tensor_name or operand or _variable(node)
+
+
+def _variable(node: Node) -> str | None:
+    """The variable to which the result of a node was assigned, if that is known."""
+    if node.tensor_name:
+        return node.tensor_name
+    name, equals, _ = (node.line.part if node.line is not None else "").partition(" = ")
+    return name if equals and name.isidentifier() else None

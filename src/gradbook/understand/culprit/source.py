@@ -3,38 +3,11 @@
 import ast
 import linecache
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import TypeGuard, cast
 
-
-def parse(lines: list[str], number: int) -> ast.Module | None:
-    """The tree of a file; None if it is empty or no Python.
-
-    Of a Markdown page it is the tree of the code block around line `number`.
-    """
-    text = "".join(lines)
-    return _tree(text) or _tree(_block(text.splitlines(), number))
-
-
-@lru_cache(maxsize=8)  # the frames of a traceback are mostly in a few files
-def _tree(text: str) -> ast.Module | None:
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a cell with a %magic, too
-        return None
-    return tree if tree.body else None
-
-
-def _block(lines: list[str], number: int) -> str:
-    """The lines between two fences around a line, the others empty, so that numbers stay."""
-    fences = [count for count, line in enumerate(lines, 1) if line.lstrip().startswith("```")]
-    first = max((count for count in fences if count < number), default=len(lines))
-    last = min((count for count in fences if count > number), default=0)
-    return "\n".join(
-        line if first < count < last and not line.startswith(":") else ""
-        for count, line in enumerate(lines, 1)
-    )
+from gradbook.see.source import parse
 
 
 def unwrapped(value: object) -> FunctionType | None:
