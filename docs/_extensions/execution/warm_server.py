@@ -85,7 +85,9 @@ def _become_kernel(
             sys.modules["numpy"].random.seed()
         from ipykernel.kernelapp import IPKernelApp
 
-        IPKernelApp.launch_instance(argv=request["arguments"])
+        # A kernel without a parent tells the terminal how to end it; with 1, it looks after none.
+        arguments = [*request["arguments"], "--IPKernelApp.parent_handle=1"]
+        IPKernelApp.launch_instance(argv=arguments)
     finally:
         # Nothing of the server's own may run at the end of a kernel.
         for stream in (sys.stdout, sys.stderr):

@@ -90,6 +90,7 @@ def warm(make_site):
     site = make_site(WARM, **pages)
     build = site.build("--jobs", "2")
     assert build.code == 0, build.log
+    assert "Ctrl-C" not in build.log  # a kernel tells nobody how to end it
     notes = [Path(f"{site.marks}.{n}").read_text().strip().split("|") for n in range(4)]
     return site, list(zip(*notes, strict=True))
 
