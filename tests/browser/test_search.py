@@ -30,8 +30,8 @@ def leads_to(address, place):
 
 
 def test_there_are_forty_queries():
-    """Messages, names and concepts."""
-    assert len(QUERIES) == 40
+    """Messages, names and concepts; a new page brings its own before it is written."""
+    assert len(QUERIES) >= 40
 
 
 def test_every_query_finds_its_place(open_page):
