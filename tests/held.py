@@ -50,13 +50,6 @@ clinic/errors/jacobians.md
 
 clinic/errors/vmap.md
 
-clinic/traps/alias.md
-
-clinic/traps/functions-and-hooks.md
-
-clinic/traps/memory.md
-
-clinic/traps/optimizers.md
 """.split()  # noqa: SIM905 -- a list would be packed
 
 _CONF = (DOCS / "conf.py").read_text("utf-8")
