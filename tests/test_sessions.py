@@ -13,8 +13,6 @@ from pages import DOCS, LEARN, PAGES, PATH, cells
 SESSION = Path(__file__).with_name("session.py")
 # A cell in which this stands, with a reason, is not for a console.
 NOT_IN_A_CONSOLE = "# needs its source lines"
-# Pages that do not work in a console yet.
-NOT_YET = ["deeper/distributed"]
 
 
 def failures(*arguments: str) -> list[str]:
@@ -38,7 +36,7 @@ def test_the_path_runs_in_one_session(options):
 def test_each_page_runs_in_a_console():
     """Where Python does not know the lines of what was pasted, as before Python 3.13."""
     names = [path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES if cells(path)]
-    found = failures("console", *(name for name in names if name not in NOT_YET))
+    found = failures("console", *names)
     assert [one for one in found if NOT_IN_A_CONSOLE not in one] == []
 
 
