@@ -42,8 +42,6 @@ clinic/errors/checkpoint.md
 
 clinic/errors/func.md
 
-clinic/errors/functions.md
-
 clinic/errors/hooks.md
 
 clinic/errors/jacobians.md
