@@ -8,6 +8,7 @@ a NumPy array. Given ``...`` (no answer yet), a check says so and returns.
 from gradbook.check import (
     accumulation,
     backward,
+    build_your_own,
     detach,
     digits,
     distributed,
@@ -28,6 +29,7 @@ __all__ = [
     "WrongAnswer",
     "accumulation",
     "backward",
+    "build_your_own",
     "detach",
     "digits",
     "distributed",
