@@ -5,6 +5,7 @@ One namespace a page; failures at their page and line.
 
 import linecache
 import os
+import sys
 from contextlib import ExitStack, chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,8 @@ def _enter_folder(_: dict[str, Any]) -> None:
 
 def _leave_folder(_: dict[str, Any]) -> None:
     _folder.close()
+    if "matplotlib.pyplot" in sys.modules:  # which warns of many figures, also of other pages'
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def _cell(example: Example) -> None:
