@@ -118,6 +118,20 @@ def test_nothing_of_the_caller_changes():
     assert x.grad.tolist() == [7.0, 7.0]
 
 
+def test_an_f_may_ask_for_a_gradient_itself():
+    """A gradient penalty is compared by its second derivatives, also under no_grad."""
+
+    def penalty(w):
+        x = f64(1.0, 2.0).requires_grad_()
+        (slope,) = torch.autograd.grad((w * x**2).sum(), x, create_graph=True)
+        return slope.square().sum()
+
+    with torch.no_grad():
+        report = compare_gradients(penalty, f64(3.0, -1.0))
+    assert report
+    assert [entry.autograd for entry in sorted(report.entries, key=lambda e: e.index)] == [24, -32]
+
+
 def test_an_f_that_edits_its_input_does_no_harm():
     """It gets a copy each time."""
     assert compare_gradients(lambda x: x.clone().mul_(2).sum(), f64(1.0))

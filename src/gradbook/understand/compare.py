@@ -159,8 +159,10 @@ def compare_gradients(
         moved = [point.detach().clone() for point in points]
 
         def value() -> float:
-            # Fresh copies: an f that edits its input must not move the point.
-            return _scalar(f(*(tensor.clone() for tensor in moved))).item()
+            # Fresh copies: an f that edits its input must not move the point. With grad mode: an f
+            # may itself ask for a gradient, as a gradient penalty does.
+            with torch.enable_grad():
+                return _scalar(f(*(tensor.clone() for tensor in moved))).item()
 
         again = value()
         if again != here and not (math.isnan(again) and math.isnan(here)):
