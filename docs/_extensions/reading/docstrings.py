@@ -43,7 +43,11 @@ _PUBLIC_NAMES = {
     "torch.optim.optimizer.Optimizer": "torch.optim.Optimizer",
 }
 # Of the package, but not for readers: what they do is said in words.
-_PRIVATE = {"gradbook.train.checkpoint._HasDict", "gradbook.see.lines.SourceLine"}
+_PRIVATE = {
+    "gradbook.train.checkpoint._HasDict",
+    "gradbook.see.lines.SourceLine",
+    "gradbook.see.values.Operand",
+}
 
 
 def link_names(line: str, *, owner: str = "") -> str:
