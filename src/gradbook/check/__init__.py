@@ -7,6 +7,7 @@ a NumPy array. Given ``...`` (no answer yet), a check says so and returns.
 
 from gradbook.check import (
     accumulation,
+    autograd_grad,
     backward,
     build_your_own,
     detach,
@@ -28,6 +29,7 @@ from gradbook.check.answers import WrongAnswer
 __all__ = [
     "WrongAnswer",
     "accumulation",
+    "autograd_grad",
     "backward",
     "build_your_own",
     "detach",
