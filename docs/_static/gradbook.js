@@ -1,19 +1,20 @@
 // `_` is Sphinx's own; it gives the text in the language of the site.
 const sideways = _("scrolls sideways");
 
-// The keyboard scrolls what overflows.
+// The keyboard scrolls what overflows. First all is measured, then all is changed: in turns, each
+// measure would lay the page out anew.
 const scrollers = () => {
-  const boxes = "article pre, article .table-wrapper, article div.math";
-  for (const box of document.querySelectorAll(boxes)) {
-    const overflows = box.scrollWidth > box.clientWidth;
-    if (overflows && !box.hasAttribute("tabindex")) {
+  const boxes = [...document.querySelectorAll("article pre, article .table-wrapper, article div.math")];
+  const overflows = boxes.map(box => box.scrollWidth > box.clientWidth);
+  boxes.forEach((box, number) => {
+    if (overflows[number] && !box.hasAttribute("tabindex")) {
       box.tabIndex = 0;
       box.setAttribute("role", "group");
       box.setAttribute("aria-label", sideways);
-    } else if (!overflows && box.getAttribute("aria-label") === sideways) {
+    } else if (!overflows[number] && box.getAttribute("aria-label") === sideways) {
       for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
     }
-  }
+  });
 };
 scrollers();
 addEventListener("resize", scrollers);
