@@ -21,6 +21,7 @@ from gradbook.check import (
     micro_batches,
     mixed_precision,
     requires_grad,
+    saved_tensors,
     training_loop,
     turning_autograd_off,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "micro_batches",
     "mixed_precision",
     "requires_grad",
+    "saved_tensors",
     "training_loop",
     "turning_autograd_off",
 ]
