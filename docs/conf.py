@@ -48,7 +48,7 @@ myst_heading_anchors = 3
 # Execution: every page runs; a failing cell is a warning, and warnings are errors.
 nb_execution_mode = "cache"
 # Outside of docs/ and keyed by all that can change an output, so that it is never stale.
-_stamp = stamp(HERE.parent / "src", HERE / "_data")
+_stamp = stamp(HERE.parent / "src", HERE / "_data", HERE / "examples")
 nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / _stamp)
 warm_kernels_now = not Path(nb_execution_cache_path).exists()
 os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
