@@ -211,11 +211,6 @@ def test_the_numbers_written_in_a_held_line(source, literals):
     assert [claim.literals for one in page.held for claim in one.claims] == [literals]
 
 
-def test_pages_that_are_not_converted_exist():
-    """A name that is no page's exempts nothing, so it is a mistake."""
-    assert [name for name in held.NOT_YET if not (held.DOCS / name).exists()] == []
-
-
 SECRET = "nobodyreadsthis"
 SITE = f"""
 # Changes

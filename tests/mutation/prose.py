@@ -46,7 +46,7 @@ class Change:
                 held.match(one)
         except held.HeldError:
             return True
-        return bool(page.faults or (page.unheld and self.page not in held.NOT_YET))
+        return bool(page.faults or page.unheld)
 
     def __str__(self) -> str:
         """For a person."""
