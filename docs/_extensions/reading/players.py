@@ -1,18 +1,28 @@
-"""Load the player's style and script once a page, from a file of the site.
+"""Load the player's style and script once a page, from a file of the site; prove what it computes.
 
 In a notebook each player carries both, so that its output works alone. A page of the site may have
-several players: they share one file, and pages without a player load nothing.
+several players: they share one file, and pages without a player load nothing. A player whose script
+does not compute what torch computes (see `reading.proof`) keeps its recorded numbers.
 """
 
+import json
 import re
+from html import unescape
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
 from gradbook.see.display import player
+from reading import proof
+
+_LOGGER = logging.getLogger(__name__)
 
 _CARRIED = re.compile(r'<(style|script) data-gradbook="(?:style|script)">.*?</\1>', flags=re.DOTALL)
+_PROGRAM = re.compile(r" data-program='([^']*)'")
+_SHOWN = re.compile(r'<data value="([vged][\d.]+)">([^<]*)</data>')
+_NUMBER = re.compile(r"-?(?:\d[\d.]*(?:e[-+]?\d+)?|inf|nan)")
 _STYLE, _SCRIPT = "gradbook-player.css", "gradbook-player.js"
 
 
@@ -25,11 +35,35 @@ def strip(html: str) -> str:
     return _CARRIED.sub("", html)
 
 
+def prove(html: str) -> str:
+    """Take a program away whose script differs from torch, and say so.
+
+    Args:
+        html: a player.
+    """
+    found = _PROGRAM.search(html)
+    if found is None:
+        return html
+    shown = {
+        name: [float(one) for one in _NUMBER.findall(unescape(text))]
+        for name, text in _SHOWN.findall(html)
+        if "‖" not in text
+    }
+    difference = proof.differs(json.loads(unescape(found[1])), shown)
+    if difference is None:
+        return html
+    _LOGGER.info("a player stays as recorded: %s", difference)
+    why = player.stays("here it computes other numbers than torch")
+    return _PROGRAM.sub("", html).replace(
+        '<details class="gb-steps">', f'{why}<details class="gb-steps">', 1
+    )
+
+
 def _take_out(app: Sphinx, doctree: nodes.document) -> None:
     for raw in doctree.findall(nodes.raw):
         text = raw.astext()
         if 'data-gradbook="' in text:
-            raw.children = [nodes.Text(strip(text))]
+            raw.children = [nodes.Text(prove(strip(text)))]
             raw.rawsource = ""
             app.env.metadata[app.env.docname]["player"] = True
 

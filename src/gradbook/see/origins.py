@@ -90,7 +90,7 @@ class Origins:
             if not one.requires_grad:
                 self._doubts[one] = doubt
         if not results and name in _LEAVES_TORCH:
-            self._doubt = f"{_plain(name)} took a number out of a tensor"
+            self._doubt = f"a number was taken out of a tensor, by {_plain(name)}"
         if name in _SIGNS and len(args) == 2 and isinstance(made, Tensor):
             self._comparisons[made] = (_SIGNS[name], *map(self._source, args))
 
@@ -233,4 +233,4 @@ def _constant(operand: Any) -> Value | None:
 
 
 def _plain(name: str) -> str:
-    return {"__bool__": "if", "__get__": "an attribute", "__float__": "float()"}.get(name, name)
+    return {"__bool__": "if", "__get__": "an attribute"}.get(name, name.strip("_"))

@@ -12,6 +12,7 @@ from torch.autograd.graph import Node as AutogradNode
 from gradbook.see import forward, torch_internals
 from gradbook.see.display import player
 from gradbook.see.graph import BackwardGraph, Params, given_tensors, read_graph, root_of
+from gradbook.see.program import Program, program_of
 from gradbook.see.steps import Accumulated, Gradients, Step
 from gradbook.see.values import Value, value_of
 
@@ -29,6 +30,7 @@ class Replay:
     steps: tuple[Step, ...]
     _inputs: tuple[tuple[int | None, ...], ...] = field(repr=False)
     _seeds: tuple[tuple[int, int, Value], ...] = field(repr=False)
+    _program: Program | str = field(repr=False)
 
     def inputs_of(self, step: Step) -> tuple[int | None, ...]:
         """For each outgoing gradient of `step` the id of the node it goes to; None: nowhere."""
@@ -119,7 +121,9 @@ def replay(
         (ids[root], output.output_nr, value_of(torch.ones_like(output) if seed is None else seed))
         for root, output, seed in zip(roots, outputs, seeds, strict=True)
     )
-    return Replay(graph, steps, tuple(tuple(child for child, _ in one) for one in inputs), started)
+    program = program_of([*nodes], inputs, steps, started)
+    targets = tuple(tuple(child for child, _ in one) for one in inputs)
+    return Replay(graph, steps, targets, started, program)
 
 
 class _Recorder:

@@ -1,7 +1,7 @@
 // The player of a backward pass. Its data is in the element: the rows of the table, one a step
 // (data-node, data-in and data-out tell the node and its edges), and the drawing. Numbers have
-// names: the value of a <data>, the data-n of a text.
-{
+// names: the value of a <data>, the data-n of a text. What it computes, engine.js does.
+
 // A site in another language knows what to say instead; a notebook says it in English.
 const _ = (text) => (typeof Documentation === "undefined" ? text : Documentation.gettext(text));
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
@@ -29,6 +29,17 @@ const BACK = "M10 2L11.4 3.4L6.8 8L11.4 12.6L10 14L4 8z";
 const ON = "M6 2L4.6 3.4L9.2 8L4.6 12.6L6 14L12 8z";
 // In ms: an addend is shown, the sum is seen, a dot travels, and what came is read.
 const ADDEND = 500, SUM = 400, FLIGHT = 650, REST = 1300;
+
+// The numbers in a text: 2, -0.5, 1e-3, 16/3.
+const NUMBERS = /[-−+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?:\s*\/\s*\d+\.?\d*)?|-?inf|nan/gi;
+const numbersIn = (text) => (text.match(NUMBERS) ?? []).map((one) => {
+  const [above, below = 1] = one.replace("−", "-").replace("inf", "Infinity").split("/");
+  return Number(above) / Number(below);
+});
+const close = (one, other, part) => Object.is(one, other) || one === other
+  || Math.abs(one - other) <= part * Math.max(Math.abs(one), Math.abs(other))
+  || (one !== one && other !== other);
+const unbroken = (text) => text.replaceAll(", ", ",\u00a0");
 
 customElements.get("gradbook-player") || customElements.define("gradbook-player",
 class extends HTMLElement {
@@ -78,7 +89,11 @@ class extends HTMLElement {
     const bar = make("div", { className: "gb-bar" }, this.toggle, this.back, this.scrub, this.on,
       this.count);
     this.panel = make("div", { className: "gb-panel", "aria-live": "polite" });
-    this.querySelector(".gb-side").replaceChildren(bar, this.panel);
+    this.predict = make("input", { type: "checkbox", onchange: () => this.go(this.at) });
+    const options = make("p", { className: "gb-options" },
+      make("label", {}, this.predict, _("Predict, then play")));
+    this.querySelector(".gb-side").replaceChildren(bar, this.panel, options);
+    if (this.dataset.program) this.prepare(options);
     const svg = this.stage.querySelector("svg");
     svg.setAttribute("role", "group");
     this.rows.forEach(({ row, node }, index) => {
@@ -86,8 +101,11 @@ class extends HTMLElement {
       node.setAttribute("role", "button");
       node.onclick = () => this.go(index + 1);
       // On hover the node tells what it does with the gradient.
-      const words = [...row.cells[2].querySelectorAll("p, li")].map((one) => one.textContent);
-      node.querySelector("title").append(`\n${words.join("\n")}`);
+      const title = node.querySelector("title"), name = title.textContent;
+      node.onpointerenter = () => {
+        const words = [...row.cells[2].querySelectorAll("p, li")].map((one) => one.textContent);
+        title.textContent = [name, ...words].join("\n");
+      };
     });
     this.onkeydown = (event) => this.key(event);
     this.fit();
@@ -102,7 +120,7 @@ class extends HTMLElement {
   key(event) {
     const { target, key } = event;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (target.closest("input, .gb-scroll, summary")) return;
+    if (target.closest("input, form, .gb-scroll, summary")) return;
     const node = target.closest(".gb-node");
     const to = { ArrowLeft: this.at - 1, ArrowRight: this.at + 1, Home: 0,
       End: this.rows.length }[key];
@@ -125,7 +143,13 @@ class extends HTMLElement {
     this.panel.append(...tries);
     const highest = Math.max(...tries.map((one) => one.offsetHeight));
     for (const one of tries) one.remove();
-    this.panel.style.height = `${Math.min(highest + 2, 340)}px`;
+    this.panel.style.height = `${Math.min(highest + 2, Math.max(150, innerHeight * 0.36))}px`;
+    // A panel that scrolls is reached by the keyboard.
+    if (highest > this.panel.clientHeight) this.panel.tabIndex = 0;
+    else this.panel.removeAttribute("tabindex");
+    // What stands below the drawing on a phone, and is to be seen with it: the bar and the panel.
+    const { offsetTop, offsetHeight } = this.panel;
+    this.style.setProperty("--gb-side", `${offsetTop + offsetHeight - this.panel.parentElement.offsetTop}px`);
     this.reveal(true);
   }
 
@@ -151,7 +175,15 @@ class extends HTMLElement {
     cancelAnimationFrame(this.frame);
     this.at = Math.max(0, Math.min(this.rows.length, to));
     this.plan();
+    this.panel.ariaLive = "polite";
+    this.ask(moving && this.predict.checked);
+    if (this.asking) this.playing = false;
+    this.run(moving);
+  }
+
+  run(moving) {
     this.time = moving && !this.still.matches ? 0 : Infinity;
+    if (this.asking) this.time = this.summed + 1; // the sum is seen, nothing is sent
     this.tell();
     this.show();
     this.reveal();
@@ -183,9 +215,45 @@ class extends HTMLElement {
     this.length = this.summed + SUM + out.length * FLIGHT;
   }
 
-  // The panel: the row of the table, as a text.
+  // The panel: the row of the table, as a text; or what it says so far, and a question.
   tell() {
     this.panel.replaceChildren(...this.told(this.at));
+    if (!this.asking) return;
+    for (const one of this.panel.querySelectorAll("li, p:not(.gb-in, :first-child)")) one.remove();
+    this.panel.append(this.asking.form);
+  }
+
+  // Hide what comes next, and ask for it: what goes to the first receiver, or a leaf's .grad.
+  ask(now) {
+    this.asking = null;
+    const { row, node } = this.rows[this.at - 1] ?? {};
+    if (!now || !row) return;
+    const item = row.querySelector("li");
+    const number = item ? [...item.querySelectorAll("data")].at(-1)
+      : row.querySelector(`data[value="d${row.dataset.node}"]`);
+    const wanted = number ? numbersIn(number.textContent) : [];
+    if (!node || !wanted.length || wanted.length > 6 || number.textContent.includes("(")) return;
+    const said = make("output");
+    const field = make("input", { autocomplete: "off", spellcheck: false });
+    const question = item ? fill(_("What goes to {name}?"), { name: item.dataset.to })
+      : fill(_("What is {name}.grad now?"), { name: row.dataset.leaf });
+    const reveal = () => {
+      const held = this.asking?.form.contains(document.activeElement);
+      this.asking = null;
+      this.run(true);
+      if (held) this.on.focus({ preventScroll: true });
+    };
+    const form = make("form", { className: "gb-ask", onsubmit: (event) => {
+      event.preventDefault();
+      const given = numbersIn(field.value);
+      if (given.length !== wanted.length) {
+        said.textContent = fill(_("It has {count} numbers."), { count: wanted.length });
+      } else if (given.every((one, at) => close(one, wanted[at], 0.006) || Math.abs(one - wanted[at]) < 1e-3)) {
+        reveal();
+      } else said.textContent = _("No. Try again, or see it.");
+    } }, make("label", {}, question, field), make("button", {}, _("Check")),
+      make("button", { type: "button", onclick: reveal }, _("Show")), said);
+    this.asking = { form };
   }
 
   told(at) {
@@ -218,13 +286,14 @@ class extends HTMLElement {
       this.scrub.setAttribute("aria-valuetext", count);
       this.name();
     }
+    this.classList.toggle("gb-secret", this.predict.checked && (at < rows.length || !!this.asking));
     rows.forEach(({ node, out }, index) => {
       const current = index === at - 1;
       node?.classList.toggle("gb-done", index < at - 1);
       node?.classList.toggle("gb-now", current);
-      node?.classList.toggle("gb-has", index < at - 1 || (current && time >= this.summed));
+      node?.classList.toggle("gb-has", index < at - 1 || (current && time >= this.summed && !(this.asking && node.matches(".gb-leaf"))));
       out.forEach((edge, number) => {
-        const start = current ? this.starts[number] : 0;
+        const start = current ? (this.asking ? Infinity : this.starts[number]) : 0;
         edge.classList.toggle("gb-flow", current && time >= start);
         edge.classList.toggle("gb-come", index < at - 1 || (current && time >= start + FLIGHT));
         this.fly(edge, current ? (time - start) / FLIGHT : -1);
@@ -277,6 +346,193 @@ class extends HTMLElement {
     edge.dot.setAttribute("transform", `translate(${x} ${y})`);
   }
 
+  // What if the leaves held other numbers? Only if the recorded ones give what torch computed.
+  prepare(options) {
+    const program = JSON.parse(this.dataset.program);
+    this.recorded = Object.fromEntries(program.leaves.map(({ id, value }) => [id, value.map(Number)]));
+    this.compute = () => run(program, this.leaves);
+    this.leaves = structuredClone(this.recorded);
+    const shown = this.stage.querySelectorAll("[data-n]");
+    this.spots = [...shown, ...this.querySelectorAll("tbody data")].map((spot) => ({
+      spot,
+      name: spot.dataset.n ?? spot.value,
+      text: spot.textContent,
+      row: spot.ownerSVGElement && this.rowed(spot) ? +spot.dataset.row : -1,
+    }));
+    const made = this.compute();
+    const differs = this.spots.some((one) => {
+      const [is, was] = [this.text(one, made), one.text].map(numbersIn);
+      return is.length !== was.length || !is.every((number, at) => close(number, was[at], 2e-3));
+    });
+    if (differs) {
+      const reason = _("here it computes other numbers than torch");
+      this.querySelector(".gb-side").after(make("p", { className: "gb-why" },
+        fill(_("The numbers stay as recorded: {reason}."), { reason })));
+      return;
+    }
+    this.fields = [];
+    const leaves = program.leaves.map((leaf) => this.leaf(leaf));
+    this.undo = make("button", { type: "button", className: "gb-reset", onclick: () => this.reset() }, _("Reset"));
+    this.state = make("span");
+    options.before(make("fieldset", { className: "gb-what" }, make("legend", {}, _("What if?")),
+      make("p", {}, this.state, this.undo), ...leaves));
+    this.put();
+  }
+
+  // Whether a text of the drawing shows one row of a matrix.
+  rowed(spot) {
+    return spot.closest("g").querySelectorAll(`[data-n="${spot.dataset.n}"]`).length > 1;
+  }
+
+  // What a place says of the computed numbers; as it is, where they have no say.
+  text({ name, text, row }, { found, rules }) {
+    if (name.startsWith("r")) return rules[name.slice(1)] ?? text;
+    const one = found[name];
+    if (!one) return text;
+    if (text.includes("‖")) return `${text.split("=")[0]}= ${write(Math.hypot(...one.d))}`;
+    if (row < 0) return written(one);
+    const [size, ...rest] = one.s;
+    const end = row === size - 1 ? "]" : ",";
+    return `${row ? " " : "["}${written(one, rest, row * count(rest))}${end}`;
+  }
+
+  // The numbers of a leaf, to drag, to type, or to move with the arrow keys.
+  leaf({ id, shape, value }) {
+    const row = this.rows.find((one) => one.row.dataset.node === String(id)).row;
+    const name = row.dataset.leaf;
+    const size = Math.max(...value.map(Math.abs).filter(Number.isFinite), 0);
+    const step = size ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0.1;
+    const move = (at, steps, from = this.leaves[id][at]) =>
+      this.set(id, at, +((Math.round(from / step) + steps) * step).toPrecision(12));
+    const drag = (spot, at) => {
+      spot.classList.add("gb-knob");
+      spot.onpointerdown = (down) => {
+        if (down.button || document.activeElement === spot) return;
+        down.preventDefault();
+        down.stopPropagation();
+        spot.setPointerCapture(down.pointerId);
+        const from = this.leaves[id][at];
+        let moved = false;
+        spot.onpointermove = (now) => {
+          moved ||= Math.abs(now.clientX - down.clientX) > 3;
+          if (moved) move(at, Math.round((now.clientX - down.clientX) / 4), from);
+        };
+        spot.onpointerup = spot.onpointercancel = () => {
+          spot.onpointermove = spot.onpointerup = spot.onpointercancel = null;
+          const field = this.fields.find((one) => one.id === id && one.at === at).field;
+          if (!moved) field.select();
+          field.focus({ preventScroll: true });
+        };
+      };
+      spot.onclick = (event) => event.stopPropagation();
+    };
+    const fields = value.map((_number, at) => {
+      const index = [];
+      shape.reduceRight((rest, length) => (index.unshift(rest % length), Math.floor(rest / length)), at);
+      const field = make("input", { className: "gb-number", inputMode: "decimal", autocomplete: "off",
+        role: "spinbutton", "aria-label": `${name}${index.map((one) => `[${one}]`).join("")}` });
+      field.oninput = () => {
+        const [number, ...more] = numbersIn(field.value);
+        const wrong = number === undefined || more.length > 0 || !Number.isFinite(number);
+        field.setAttribute("aria-invalid", wrong);
+        if (!wrong) this.set(id, at, number, field);
+      };
+      field.onblur = () => this.put();
+      field.onkeydown = (event) => {
+        const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+        if (!way) return;
+        event.preventDefault();
+        move(at, way * (event.shiftKey ? 10 : 1));
+      };
+      drag(field, at);
+      this.fields.push({ id, at, field });
+      return field;
+    });
+    // In the drawing each number can be dragged, too.
+    let at = 0;
+    for (const text of this.stage.querySelectorAll(`[data-n="v${id}"]`)) {
+      if (text.textContent.includes("‖")) break;
+      const parts = text.textContent.split(/([^[\], ]+)/);
+      text.replaceChildren(...parts.map((part, number) => {
+        if (number % 2 === 0) return part;
+        const knob = draw("tspan", {}, part);
+        drag(knob, at++);
+        return knob;
+      }));
+    }
+    const numbers = make("span", { className: "gb-numbers", role: "group", "aria-label": name }, ...fields);
+    numbers.style.gridTemplateColumns = `repeat(${shape.length ? Math.min(shape.at(-1), 6) : 1}, 3.6rem)`;
+    this.grads ??= [];
+    const grad = make("output", {}, "");
+    this.grads.push([`d${id}`, grad]);
+    return make("div", { className: "gb-row" }, make("code", {}, name), numbers,
+      make("small", {}, make("code", {}, `${name}.grad`), ` ${_("after the pass")}`), grad);
+  }
+
+  set(id, at, number, field) {
+    this.leaves[id][at] = number;
+    this.typing = field;
+    this.due ??= requestAnimationFrame(() => {
+      this.due = undefined;
+      this.put();
+    });
+  }
+
+  reset() {
+    this.leaves = structuredClone(this.recorded);
+    this.put();
+  }
+
+  // Compute, and write every number where it stands.
+  put() {
+    const made = this.compute();
+    for (const one of this.spots) {
+      const text = this.text(one, made);
+      if (text === one.now) continue;
+      one.now = text;
+      const knobs = one.spot.querySelectorAll(".gb-knob");
+      const parts = text.match(/[^[\], ]+/g);
+      if (knobs.length) knobs.forEach((knob, at) => { knob.textContent = parts[at]; });
+      else one.spot.textContent = one.spot.ownerSVGElement ? text : unbroken(text);
+      this.squeeze(one);
+    }
+    for (const [name, grad] of this.grads) grad.textContent = unbroken(written(made.found[name]));
+    let changed = false;
+    for (const { id, at, field } of this.fields) {
+      const number = this.leaves[id][at];
+      changed ||= number !== this.recorded[id][at];
+      if (field !== this.typing || document.activeElement !== field) {
+        field.value = String(+number.toPrecision(7));
+        field.removeAttribute("aria-invalid");
+      }
+      field.ariaValueNow = number;
+    }
+    this.classList.toggle("gb-changed", changed);
+    this.undo.setAttribute("aria-disabled", !changed);
+    this.state.textContent = changed
+      ? _("Computed here, by the rules that the steps show.")
+      : _("As torch ran it. Drag a number, type one, or use the arrow keys.");
+    if (!this.count) return;
+    this.panel.ariaLive = "off";
+    if (!this.asking) this.tell();
+    this.show();
+  }
+
+  // A number that became longer must not leave its box.
+  squeeze(one) {
+    const { spot } = one;
+    const text = spot.closest("text"), box = text?.parentElement.querySelector(".gb-box");
+    if (!text) return;
+    text.removeAttribute("textLength");
+    const x = text.x.baseVal[0].value, wide = text.ownerSVGElement.viewBox.baseVal.width;
+    const room = box ? box.width.baseVal.value - 10
+      : (text.room ??= Math.min(one.text.length * 7.4 + 24, 2 * Math.min(x, wide - x) - 6));
+    if (text.textContent.length * 7.4 > room && text.getComputedTextLength() > room) {
+      text.setAttribute("textLength", room);
+      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+    }
+  }
+
   // What a node is called for those who do not see it, and which one the keyboard reaches first.
   name() {
     const current = Math.max(0, this.at - 1);
@@ -314,4 +570,3 @@ class extends HTMLElement {
     });
   }
 });
-}

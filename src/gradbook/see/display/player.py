@@ -8,13 +8,14 @@ those of `stage`, and ``r5``, the rule of edge 5 in numbers.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from importlib import resources
-from typing import Protocol
+from typing import Any, Protocol
 
 from gradbook.see.display import drawing, rules, stage
 from gradbook.see.display.stage import PlayedGraph, title_of
@@ -37,6 +38,10 @@ class Played(Protocol):
     @property
     def _seeds(self) -> Sequence[tuple[int, int, Value]]:
         """What the pass started with: nodes, which of their results, and its gradient."""
+
+    @property
+    def _program(self) -> Mapping[str, Any] | str:
+        """What runs again with other numbers; or why that cannot be."""
 
     def inputs_of(self, step: Step) -> Sequence[int | None]:
         """The node that each outgoing gradient of a step goes to."""
@@ -142,9 +147,8 @@ def to_text(replay: Played) -> str:
                 lines.append(
                     f"       {done.leaf}.grad = {done.before} + {done.added} = {done.grad}"
                 )
-        for one in _sent(reading, step):
-            place = f" ({one.place})" if one.place else ""
-            lines.append(f"       to   {one.target}{place}: {one.text()}")
+        sent = _sent(reading, step)
+        lines += [f"       to   {one.whom()}: {one.text()}" for one in sent]
     return "\n".join(lines)
 
 
@@ -167,10 +171,18 @@ def to_html(replay: Played) -> str:
     if not playable:
         side = f"<p>{len(replay):,} steps: too many to play. The first and the last ones:</p>"
     tag = "gradbook-player" if playable else "div"
+    program, why = "", ""
+    if not playable:
+        pass
+    elif isinstance(replay._program, str):
+        why = stays(replay._program)
+    else:
+        program = json.dumps(replay._program, separators=(",", ":"))
+        program = f" data-program='{escape(program, quote=False).replace(chr(39), '&#39;')}'"
     return (
-        f'<{tag} class="gradbook-player">'
+        f'<{tag} class="gradbook-player"{program}>'
         f'<style data-gradbook="style">{style()}</style>'
-        f'<div class="gb-stage">{picture}</div>{side}'
+        f'<div class="gb-stage">{picture}</div>{side}{why}'
         '<details class="gb-steps"><summary>All steps as a table</summary>'
         '<div class="gb-scroll" tabindex="0" role="group" aria-label="steps, scrolls sideways">'
         '<table><thead><tr><th scope="col">step</th><th scope="col">node</th>'
@@ -181,6 +193,11 @@ def to_html(replay: Played) -> str:
     )
 
 
+def stays(reason: str) -> str:
+    """What a player says that plays the recorded numbers only."""
+    return f'<p class="gb-why">The numbers stay as recorded: {escape(reason)}.</p>'
+
+
 def style() -> str:
     """The rules of the player and of its drawing."""
     return drawing.STYLE + _file("player.css")
@@ -188,7 +205,13 @@ def style() -> str:
 
 def script() -> str:
     """What makes all players of a page play; it may stand there any number of times."""
-    return _file("player.js")
+    # In a block: what they declare is nobody else's.
+    return f"{{\n{engine()}\n{_file('player.js')}}}\n"
+
+
+def engine() -> str:
+    """The part of it that computes."""
+    return _file("engine.js")
 
 
 @cache
@@ -224,7 +247,7 @@ def _row(reading: _Reading, step: Step) -> str:
         data += f' data-leaf="{name}"'
     elif word := rules.WORDS.get(node.name):
         body += f"<p>{escape(word)}</p>"
-    items = "".join(f"<li>{one.html()}</li>" for one in sent)
+    items = "".join(f'<li data-to="{escape(one.whom())}">{one.html()}</li>' for one in sent)
     body += f"<ul>{items}</ul>" if items else ""
     title, *rest = _title(node)
     name = f"<code>{escape(title)}</code>"
@@ -357,6 +380,10 @@ class _Sent:
     numbers: str  # the rule with numbers, or empty
     summed: str  # the shape to which it was summed, or empty
     value: Value
+
+    def whom(self) -> str:
+        """Whom it goes to, with the place."""
+        return f"{self.target} ({self.place})" if self.place else self.target
 
     def text(self) -> str:
         """As a text."""

@@ -61,15 +61,15 @@ RULES: dict[str, Rule] = {
     "MaxBackward1": _rule("amax(self)", self_="g * (self == result) / sum(self == result)"),
     "MaximumBackward0": _rule(
         "maximum(self, other)",
-        self_="g * (self > other) + g * (self == other) / 2",
-        other="g * (other > self) + g * (other == self) / 2",
+        self_="where(self == other, g / 2, g) * (self >= other)",
+        other="where(self == other, g / 2, g) * (other >= self)",
     ),
     "MeanBackward0": _rule("sum(self) / n", self_="g / n"),
     "MeanBackward1": _rule("sum(self) / n", self_="g / n"),
     "MinimumBackward0": _rule(
         "minimum(self, other)",
-        self_="g * (self < other) + g * (self == other) / 2",
-        other="g * (other < self) + g * (other == self) / 2",
+        self_="where(self == other, g / 2, g) * (self <= other)",
+        other="where(self == other, g / 2, g) * (other <= self)",
     ),
     "MmBackward0": _rule("self @ mat2", self_="g @ mat2.T", mat2="self.T @ g"),
     "MseLossBackward0": _rule(
@@ -287,6 +287,10 @@ def _simplified(tree: ast.expr, known: Mapping[str, Any]) -> ast.expr:
     left, right = _simplified(tree.left, known), _simplified(tree.right, known)
     if isinstance(tree.op, (ast.Mult, ast.Div)) and _is_one(right, known):
         return left
+    if isinstance(tree.op, ast.Mult) and any(
+        isinstance(one, ast.Constant) and one.value == 0 for one in (left, right)
+    ):
+        return ast.Constant(0)  # the exponent is 0: torch sends 0, also where the rest is infinite
     if isinstance(right, ast.Constant):
         if isinstance(tree.op, ast.Pow) and right.value == 1:
             return left
