@@ -28,6 +28,7 @@ class Variant:
         source: key of the program that raises it; empty if there is none.
         when: a regular expression that finds messages with this cause; empty if the message
             does not tell.
+        tell: how to tell that it is this one.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Variant:
     cure: str
     source: str = ""
     when: str = ""
+    tell: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Entry:
         context: not empty where the words are Python's own; then one of these has to occur in
             a traceback around the message.
         examples: first lines of the message, newest torch first.
-        because: causes.
+        because: why; this holds whenever the message comes.
+        possible: causes of which one holds, or another.
         cures: what to do, best first.
         signal: how a program can recognise the situation.
         related: ids of other entries.
@@ -91,6 +94,7 @@ class Entry:
     type: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    possible: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
     top: bool = False

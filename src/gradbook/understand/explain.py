@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from gradbook.understand import catalogue, culprit
-from gradbook.understand.catalogue import BASE_URL, Entry
+from gradbook.understand.catalogue import BASE_URL, Entry, Variant
 from gradbook.understand.explanation import Explanation
 from gradbook.understand.situation import of_module, of_tensor
 
@@ -177,17 +177,22 @@ def _says(entry: Entry, message: str) -> list[str]:
 def _of_entry(
     entry: Entry, finding: culprit.Finding, message: str, more: Iterable[str] = ()
 ) -> Explanation:
-    because, cures = [*finding.facts], [*entry.cures]
+    """Facts first; then the cause where it is known, else the causes that are left."""
+    because, cures = [*finding.facts], [*finding.cures]
     variant = entry.variant_of(message)
-    if finding.subject is not None:
-        seen = (one for one in entry.variants if one.source == finding.variant)
-        variant = next(seen, variant)
+    variant = next((one for one in entry.variants if one.source == finding.variant), variant)
+    possible: list[str] = []
     if variant is not None:
-        because.append(variant.because)
-        cures = [variant.cure, *cures][:_MOST_CURES]
+        because += [] if finding.complete else [variant.because]
+        cures.append(variant.cure)
         finding.details["cause"] = variant.title
     else:
         because += entry.because
+        possible = [*entry.possible, *map(_told_variant, _left(entry, finding))]
+    if not finding.cures:
+        cures += entry.cures
+    if variant is not None:
+        cures = cures[:_MOST_CURES]
     if entry.related:
         finding.details["related"] = ", ".join(entry.related)
     return Explanation(
@@ -199,10 +204,23 @@ def _of_entry(
         subject=finding.subject,
         kind=entry.kind,
         details=finding.details,
+        possible=tuple(possible),
     )
 
 
 _MOST_CURES = 3  # where the cause is known, the others matter less
+
+
+def _left(entry: Entry, finding: culprit.Finding) -> list[Variant]:
+    """The causes that neither the message nor the program excludes, likeliest first."""
+    left = [one for one in entry.variants if not one.when and one.source not in finding.excluded]
+    order = {source: number for number, source in enumerate(finding.likely)}
+    return sorted(left, key=lambda one: order.get(one.source, len(order)))
+
+
+def _told_variant(variant: Variant) -> str:
+    """Its title, why, and how to tell."""
+    return " ".join(one for one in (f"{variant.title}: {variant.because}", variant.tell) if one)
 
 
 def _unknown(text: str, details: dict[str, str]) -> Explanation:

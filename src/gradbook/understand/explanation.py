@@ -12,6 +12,7 @@ class Explanation:
         code: stable name of the situation; for messages the id of their entry in the catalogue.
         title: what it is, in a few words.
         because: facts, those read off the object first.
+        possible: where the cause is not known, those that are left, likeliest first.
         cure: what to do; one way in each line, the best first.
         url: address of the page about it.
         subject: name of the guilty variable, or of the tensor; None if it was not found.
@@ -27,6 +28,7 @@ class Explanation:
     subject: str | None = None
     kind: str = "unknown"
     details: dict[str, str] = field(default_factory=dict)
+    possible: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """A few lines for a terminal."""
@@ -34,7 +36,12 @@ class Explanation:
         for name, value in (("variable", self.subject), ("where", self.details.get("line"))):
             if value:
                 lines.append(f"  {name}: {value}")
-        for name, texts in (("because", self.because), ("cure", tuple(self.cure.splitlines()))):
+        lists = (
+            ("because", self.because),
+            ("one of these", self.possible),
+            ("cure", tuple(self.cure.splitlines())),
+        )
+        for name, texts in lists:
             if texts:
                 lines += [f"  {name}", *(f"    - {text}" for text in texts)]
         return "\n".join([*lines, f"  more: {self.url}"])
@@ -45,7 +52,11 @@ class Explanation:
         lists = "".join(
             f'<p style="margin:.4em 0 0"><strong>{name}</strong></p>'
             f'<ul style="margin:0">{"".join(f"<li>{_html(text)}</li>" for text in texts)}</ul>'
-            for name, texts in (("Because", self.because), ("Cure", self.cure.splitlines()))
+            for name, texts in (
+                ("Because", self.because),
+                ("One of these", self.possible),
+                ("Cure", self.cure.splitlines()),
+            )
             if texts
         )
         rows = "".join(

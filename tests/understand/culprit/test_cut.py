@@ -13,7 +13,7 @@ from torch import nn
 
 from gradbook import explain
 from gradbook.understand.culprit import cut_of
-from gradbook.understand.culprit.cut import steps_without_derivative
+from gradbook.understand.culprit.flow import NOWHERE, Flow, Reader, requires_grad
 from gradbook.understand.culprit.frames import Place, calling_place
 
 SCALE = torch.ones(3, requires_grad=True)
@@ -107,7 +107,7 @@ def test_backward_of_what_a_method_returns():
 
     explanation = found(program)
     assert explanation.subject == "loss"
-    assert told(explanation, "That line stands under `torch.no_grad()`.")
+    assert told(explanation, "That line stands under `with torch.no_grad()` in line ")
 
 
 def test_autograd_backward_and_grad():
@@ -189,7 +189,7 @@ def test_a_block_inside_a_forward_pass():
 
     explanation = found(program)
     assert explanation.subject == "out"
-    assert told(explanation, "of `Net.forward` stands under `torch.no_grad()`.")
+    assert told(explanation, "of `Net.forward` switches recording off: `with torch.no_grad()`.")
 
 
 def test_a_call_that_tells_nothing():
@@ -217,7 +217,7 @@ def test_a_call_that_tells_nothing():
 
 
 def test_recording_is_off_for_good():
-    """Without a block in sight, the mode of the moment is told."""
+    """A call in a function that led to the failing one is named."""
     torch.set_grad_enabled(False)
     try:
 
@@ -226,7 +226,8 @@ def test_recording_is_off_for_good():
             loss = weight.sum()
             loss.backward()
 
-        assert told(found(program), "Recording is off")
+        line = "`torch.set_grad_enabled(False)` in line "
+        assert told(found(program), f"Recording was off: {line}")
     finally:
         torch.set_grad_enabled(True)
 
@@ -415,4 +416,7 @@ def test_a_failure_while_a_variable_is_followed(monkeypatch):
 )
 def test_steps_that_end_a_graph(source, steps):
     """Some by their name alone, some only as a method."""
-    assert steps_without_derivative(ast.parse(source)) == steps
+    local = dict.fromkeys(("x", "loss", "model"), Flow(carries=True))
+    flow = Reader(requires_grad).expression(NOWHERE, ast.parse(source).body[0].value, local)
+    assert [stop.text for stop in flow.stops] == steps
+    assert flow.carries is not bool(steps)

@@ -1,8 +1,7 @@
-"""Tests of `gradbook.understand.culprit.frames`: names in frames, read without running anything."""
+"""Tests of `gradbook.understand.culprit.frames`: frames, read without running anything."""
 
 import dataclasses
 import sys
-import types
 
 import pytest
 import torch
@@ -12,19 +11,13 @@ import programs
 from gradbook.understand.culprit.frames import (
     Place,
     calling_place,
-    function_of,
-    is_module,
-    is_tensor,
     last_torch_calls,
-    members,
-    modules_in,
-    named_tensors,
     passes_through,
     places,
-    resolve,
     torch_locals,
     version_of,
 )
+from gradbook.understand.culprit.names import function_of
 
 
 def trace_of(program):
@@ -34,120 +27,6 @@ def trace_of(program):
     except Exception as error:  # any kind may come
         return error.__traceback__
     raise AssertionError("nothing was raised")
-
-
-def names_of(namespace):
-    """The names of the tensors in a namespace."""
-    return [name for name, _ in named_tensors(namespace)]
-
-
-def test_names_of_tensors_by_level():
-    """Plain names, then parts; a shared tensor has all its names, a shared list its first."""
-    x = torch.ones(1)
-    pair = [x, {"k": x, 3: x, None: x}]
-    names = names_of({"a": pair, "b": pair, "x": x, "t": (x,), "n": 1, "s": "text"})
-    assert names == ["x", "a[0]", "t[0]", "a[1]['k']", "a[1][3]"]
-
-
-def test_names_inside_objects():
-    """Attributes of objects and modules, private ones too; not those of classes and functions."""
-
-    class Config:
-        scale = torch.ones(1)
-
-    def function():
-        pass
-
-    function.tensor = torch.ones(1)
-    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
-    config = Config()
-    config._hidden = torch.ones(1)
-    names = names_of({"config": config, "f": function, "C": Config, "model": model})
-    assert names == [
-        "config._hidden",
-        *("model.0.weight", "model.0.bias", "model.1.weight", "model.1.bias"),
-        *("model.1.running_mean", "model.1.running_var", "model.1.num_batches_tracked"),
-    ]
-
-
-def test_old_results_of_a_notebook_are_no_names():
-    """`_`, `_12`, `Out` and the like; a private name of the program is one."""
-    x = torch.ones(1)
-    hidden = ("_", "__", "_12", "_i", "_ii", "In", "Out", "_oh", "_dh")
-    assert names_of(dict.fromkeys((*hidden, "_mine"), x)) == ["_mine"]
-
-
-def test_modules_of_the_program_are_opened():
-    """A file of settings holds tensors; torch and what is installed are not searched."""
-    settings = types.ModuleType("settings")
-    settings.__file__ = "/home/someone/settings.py"
-    settings.scale = torch.ones(1)
-    nameless = types.ModuleType("nameless")
-    nameless.scale = torch.ones(1)
-    names = names_of({"settings": settings, "nameless": nameless, "torch": torch, "sys": sys})
-    assert names == ["settings.scale"]
-
-
-def test_the_search_ends():
-    """In rings, and in what never ends."""
-    ring = []
-    ring.append(ring)
-    ring.append(torch.ones(1))
-    assert names_of({"ring": ring}) == ["ring[1]"]
-    wide = [[[[torch.ones(1)] for _ in range(100)] for _ in range(100)] for _ in range(100)]
-    assert len(names_of({"wide": wide})) < 20_000
-
-
-def test_what_a_dotted_name_stands_for():
-    """The longest beginning of it; a class has its attributes, a property is not read."""
-
-    class Thing:
-        shared = 3
-        ready = property(lambda self: 1 / 0)
-
-    thing = Thing()
-    thing.inner = thing
-    space = {"thing": thing, "Thing": Thing}
-    assert resolve(space, "thing.inner.inner") == ("thing.inner.inner", thing)
-    assert resolve(space, "thing.ready.x") == ("thing", thing)
-    assert resolve(space, "Thing.shared") == ("Thing.shared", 3)
-    assert resolve(space, "nothing.at.all") == ("nothing", None)
-
-
-def test_members_of_anything():
-    """Objects without a dict, and modules before their `__init__`, have none."""
-
-    class Slots:
-        __slots__ = ("x",)
-
-    class Early(nn.Module):
-        def __init__(self):
-            self.__dict__["early"] = 1
-
-    assert members(Slots()) == {}
-    assert members(3) == {}
-    assert members(Early()) == {"early": 1}
-    assert "weight" in members(nn.Linear(1, 1))
-
-
-def test_types_are_asked_not_values():
-    """A proxy that calls itself a tensor is none."""
-
-    class Proxy:
-        __class__ = torch.Tensor
-
-    assert isinstance(Proxy(), torch.Tensor)
-    assert not is_tensor(Proxy())
-    assert is_tensor(nn.Parameter(torch.ones(1)))
-    assert is_module(nn.ReLU())
-    assert not is_module(nn.ReLU)
-
-
-def test_modules_with_their_children():
-    """By dotted names."""
-    inner = nn.ReLU()
-    model = nn.Sequential(inner)
-    assert list(modules_in({"model": model})) == [("model", model), ("model.0", inner)]
 
 
 def test_a_version_that_is_not_counted():

@@ -1,24 +1,19 @@
 """One failed program: its traceback, and what is read off it when it is needed."""
 
 import ast
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from gradbook.see import torch_internals
-from gradbook.understand.culprit.frames import (
-    Place,
-    is_tensor,
-    last_torch_calls,
-    named_tensors,
-    places,
-    torch_locals,
-)
+from gradbook.understand.culprit.frames import Place, last_torch_calls, places, torch_locals
+from gradbook.understand.culprit.names import is_tensor, named_tensors
 from gradbook.understand.culprit.source import dotted, operands
 
 
@@ -29,14 +24,22 @@ class Finding:
     Attributes:
         subject: name of the guilty variable; None if it was not found.
         facts: sentences, most telling first.
-        variant: `Variant.source` of the cause, if it is known.
+        variant: `Variant.source` of the cause, if the program shows it.
         details: more, by name.
+        excluded: `Variant.source` of causes that the program excludes.
+        likely: `Variant.source` of causes that are left, likeliest first.
+        cures: what to do in this very program, best first.
+        complete: whether the facts tell all that the words of the variant would.
     """
 
     subject: str | None = None
     facts: list[str] = field(default_factory=list)
     variant: str = ""
     details: dict[str, str] = field(default_factory=dict)
+    excluded: set[str] = field(default_factory=set)
+    likely: list[str] = field(default_factory=list)
+    cures: list[str] = field(default_factory=list)
+    complete: bool = False
 
 
 class Case:
@@ -191,6 +194,26 @@ def _tensors_of(value: object) -> list[Tensor]:
 # --------------------------------------------------------------------------------------- words
 
 
+class Located(Protocol):
+    """A piece of source and where it stands."""
+
+    @property
+    def text(self) -> str:
+        """The source."""
+
+    @property
+    def line(self) -> int:
+        """Its line."""
+
+    @property
+    def title(self) -> str:
+        """Its function; empty outside of functions."""
+
+    @property
+    def file(self) -> str:
+        """Its file."""
+
+
 def listed(names: Iterable[str], *, code: bool = True, most: int = 6) -> str:
     """Names in backquotes, and how many more.
 
@@ -209,6 +232,19 @@ def quoted(statement: ast.stmt) -> str:
     'line 1, `y += 1`'
     """
     return f"line {statement.lineno}, `{ast.unparse(statement).splitlines()[0]}`"
+
+
+def where(one: Located, place: Place | None = None) -> str:
+    """The source of something with its line, and with its file if that is another one.
+
+    >>> from types import SimpleNamespace
+    >>> where(SimpleNamespace(text="with no_grad()", line=6, title="evaluate", file="a.py"))
+    '`with no_grad()` in line 6 of `evaluate` (a.py)'
+    """
+    function = f" of `{one.title}`" if one.title else ""
+    near = place is not None and place.file == one.file
+    file = "" if near else f" ({one.file.replace(os.sep, '/').rpartition('/')[2]})"
+    return f"`{one.text}` in line {one.line}{function}{file}"
 
 
 def describe(tensor: Tensor) -> str:

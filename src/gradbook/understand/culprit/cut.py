@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -11,28 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradbook.understand.culprit.case import Case, Finding, listed, quoted
-from gradbook.understand.culprit.frames import (
-    Place,
+from gradbook.understand.culprit import flow
+from gradbook.understand.culprit.case import Case, Finding, listed, quoted, where
+from gradbook.understand.culprit.flow import Flow, Stop, requires_grad
+from gradbook.understand.culprit.frames import Place, passes_through
+from gradbook.understand.culprit.names import (
     function_of,
+    is_container,
     is_module,
     is_tensor,
-    modules_in,
     named_tensors,
-    passes_through,
     resolve,
 )
+from gradbook.understand.culprit.recording import Switch, in_force, left_off, truth
 from gradbook.understand.culprit.source import (
-    Scope,
+    bound,
     calls,
     dotted,
     last_name,
     loaded,
-    own_parts,
     scope_of,
 )
 
 _MOST_STEPS = 200
+_Carries = Callable[[Any], bool]
 
 
 def no_graph(case: Case) -> Finding:
@@ -76,17 +78,13 @@ def _asked(place: Place, inner: Place | None) -> ast.AST | None:
     return None
 
 
-@dataclass
-class _Step:
-    """An expression to look at: its name if it has one, its value, and the line that reads it."""
-
-    name: str | None
-    expression: ast.AST
-    value: Any
-    line: int
-
-
-def explain_cut(place: Place, expression: ast.AST, value: object, name: str | None) -> Finding:
+def explain_cut(
+    place: Place,
+    expression: ast.AST,
+    value: object,
+    name: str | None,
+    carries: _Carries = requires_grad,
+) -> Finding:
     """Follow an expression back to the place where its graph ends.
 
     Args:
@@ -94,15 +92,16 @@ def explain_cut(place: Place, expression: ast.AST, value: object, name: str | No
         expression: its source; a plain name for a variable.
         value: the tensor that it gave.
         name: the variable, if it is one.
+        carries: whether a value carries the gradient that is looked for.
     """
-    steps = [_Step(name, expression, value, place.source.number)]
+    steps = [_Step(name, expression, value, place.number)]
     seen = {name}
     leaves: dict[str, Tensor] = {}
     frozen: dict[str, None] = {}
     cuts: list[Finding] = []
     for step in steps:  # grows while it is walked
         origins = _origins(place, step)
-        cut = None if _wants_grad(step.value) else _cut(place, step, origins)
+        cut = None if carries(step.value) else _cut(place, step, origins, carries)
         if cut is not None and _is_real(step.value):
             return cut
         if cut is not None:  # indices, numbers: a better one may come
@@ -121,6 +120,16 @@ def explain_cut(place: Place, expression: ast.AST, value: object, name: str | No
     if not cuts and list(leaves) == [name] and not frozen:  # made elsewhere
         return Finding(name, [f"`{name}` does not require grad."], "E01")
     return cuts[0] if cuts else _told_start(leaves, list(frozen))
+
+
+@dataclass
+class _Step:
+    """An expression to look at: its name if it has one, its value, and the line that reads it."""
+
+    name: str | None
+    expression: ast.AST
+    value: Any
+    line: int
 
 
 def _is_real(value: object) -> bool:
@@ -165,7 +174,7 @@ def _inputs(place: Place, step: _Step, source: ast.AST) -> list[tuple[str, Any]]
     remade = {
         name
         for node in ast.walk(source)
-        if isinstance(node, ast.Call) and last_name(node.func) in _MAKES_NEW
+        if isinstance(node, ast.Call) and last_name(node.func) in flow.MAKES_NEW
         for one in node.args
         for name in loaded(one)
     }
@@ -173,7 +182,7 @@ def _inputs(place: Place, step: _Step, source: ast.AST) -> list[tuple[str, Any]]
     for name in loaded(source):
         path, value = place.resolve(name)
         # A number is of interest only where it becomes a tensor again.
-        number = not (is_tensor(value) or is_module(value) or type(value) in _SEVERAL)
+        number = not (is_tensor(value) or is_module(value) or is_container(value))
         if number and name not in remade and is_tensor(step.value):
             continue
         if path != step.name and value is not None and not _carries_nothing(value):
@@ -181,37 +190,26 @@ def _inputs(place: Place, step: _Step, source: ast.AST) -> list[tuple[str, Any]]
     return list(found.items())
 
 
-_SEVERAL = (list, tuple, dict)
-
-
 def _carries_nothing(value: object) -> bool:
     """Whether a value is a function, a class or a Python module."""
     return issubclass(type(value), ModuleType) or (callable(value) and not is_module(value))
 
 
-def _wants_grad(value: object) -> bool:
-    if is_tensor(value):
-        return value.requires_grad
-    if is_module(value) or type(value) in _SEVERAL:
-        return any(one.requires_grad for _, one in named_tensors({"it": value}))
-    return False
-
-
-def _alive(place: Place, source: ast.AST, own: str | None) -> list[str]:
+def _alive(place: Place, source: ast.AST, own: str | None, carries: _Carries) -> list[str]:
     """What an expression reads that has a graph, also through the functions that it calls."""
     alive: dict[str, None] = {}
     for name in loaded(source):
         path, value = place.resolve(name)
         function = _function(place, name) if path != name and not is_tensor(value) else None
         if function is not None:
-            alive |= dict.fromkeys(_read_inside(function, path, value))
+            alive |= dict.fromkeys(_read_inside(function, path, value, carries))
         elif path == own:
             continue
-        elif _wants_grad(value):
+        elif carries(value):
             alive[path] = None
         else:
             function = function_of(value)
-            alive |= dict.fromkeys(_read_inside(function, None, None) if function else ())
+            alive |= dict.fromkeys(_read_inside(function, None, None, carries) if function else ())
     return list(alive)
 
 
@@ -224,7 +222,9 @@ def _function(place: Place, name: str) -> FunctionType | None:
     return function_of(found)
 
 
-def _read_inside(function: FunctionType, path: str | None, owner: object) -> Iterator[str]:
+def _read_inside(
+    function: FunctionType, path: str | None, owner: object, carries: _Carries
+) -> Iterator[str]:
     """What has a graph among what a function of the program reads of its owner and from outside."""
     scope = scope_of(function)
     code = function.__code__
@@ -237,27 +237,30 @@ def _read_inside(function: FunctionType, path: str | None, owner: object) -> Ite
         start = name.partition(".")[0]
         if start == first:
             found, value = resolve({start: owner}, name)
-            if found != start and _wants_grad(value):
+            if found != start and carries(value):
                 yield f"{path}.{found.partition('.')[2]}"
         elif start in outside and start not in code.co_varnames:
             found, value = resolve(outside, name)
-            if _wants_grad(value):
+            if carries(value):
                 yield found
 
 
-def _cut(place: Place, step: _Step, origins: list[_Origin]) -> Finding | None:
+def _cut(place: Place, step: _Step, origins: list[_Origin], carries: _Carries) -> Finding | None:
     """What to say if something with a graph was read on the way to a value that has none."""
-    alive = [_alive(place, source, step.name) for _, source in origins]
+    alive = [_alive(place, source, step.name, carries) for _, source in origins]
     names = list(dict.fromkeys(name for some in alive for name in some))
     if not names:
         return None
-    reasons = [_reason(place, *origin) for origin in origins]
+    flows = _flows(place, step, origins, carries)
+    ends = [bool(one.stops) and (not one.carries or one.perhaps) for one in flows]
+    switches = [_switch(place, statement) for statement, _ in origins]
+    off = [one is not None and one.off is True for one in switches]
     # The last origin that has a reason; each one, if the source does not tell which of them ran.
-    chosen = [number for number, reason in enumerate(reasons) if reason is not None]
+    chosen = [number for number in range(len(origins)) if ends[number] or off[number]]
     chosen = chosen or [next(number for number, some in enumerate(alive) if some)]
     if not any(_perhaps(place, origins[number][0]) for number in chosen):
         chosen = chosen[:1]
-    finding = Finding(subject=step.name or names[0])
+    finding = Finding(subject=step.name or names[0], excluded={"E01"})
     lines = [_line(place, origins[number][0]) for number in chosen]
     finding.details["cut at"] = "; ".join(lines)
     result = f"`{step.name}`" if step.name is not None else "the result"
@@ -266,14 +269,41 @@ def _cut(place: Place, step: _Step, origins: list[_Origin]) -> Finding | None:
         f"The graph ends in {' or '.join(lines)}: {listed(names)} {verb} grad, {result} does not."
     )
     for number in chosen:
-        reason = reasons[number]
-        if reason is not None:
-            finding.variant = reason[0]
-            finding.facts.append(reason[1])
-    if not any(reasons) and not torch.is_grad_enabled():
-        finding.variant = "E01b"
-        finding.facts.append("Recording is off (`torch.is_grad_enabled()` is False).")
+        switch = switches[number]
+        if off[number] and switch is not None:
+            tell_switch(place, switch, finding)
+        elif ends[number]:
+            tell_stops(flows[number].stops, finding, place)
+    if not finding.variant:
+        first = origins[chosen[-1]][0]
+        line = first.lineno if first is not None else place.number
+        _tell_what_is_left(place, [flows[number] for number in chosen], names, line, finding)
     return finding
+
+
+def _flows(place: Place, step: _Step, origins: list[_Origin], carries: _Carries) -> list[Flow]:
+    """What each origin gives, with those stops only that it adds itself.
+
+    The origins are run in the order in which they stand: a name may be made from itself.
+    """
+    reader = flow.Reader(carries)
+    found: dict[int, Flow] = {}
+    local: dict[str, Flow] = {}
+    known: set[Stop] = set()
+    for number, (statement, source) in reversed([*enumerate(origins)]):
+        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and step.name:
+            one = flow.of_statement(place, statement, step.name, reader, local)
+        else:
+            one = reader.expression(place, source)
+        found[number] = one._replace(stops=tuple(stop for stop in one.stops if stop not in known))
+        known |= {*one.stops}
+    return [found[number] for number in range(len(origins))]
+
+
+def _switch(place: Place, statement: ast.stmt | None) -> Switch | None:
+    if statement is None and place.scope is not None:
+        statement = place.scope.statement
+    return in_force(place, statement)
 
 
 def _perhaps(place: Place, statement: ast.stmt | None) -> bool:
@@ -282,109 +312,156 @@ def _perhaps(place: Place, statement: ast.stmt | None) -> bool:
 
 
 def _line(place: Place, statement: ast.stmt | None) -> str:
-    return quoted(statement) if statement is not None else f"line {place.source.number}"
+    return quoted(statement) if statement is not None else f"line {place.number}"
 
 
-_Reason = tuple[str, str]  # variant, fact
+def tell_switch(place: Place, switch: Switch, finding: Finding) -> None:
+    """Recording was off, and what had switched it."""
+    finding.variant, finding.complete = "E01b", True
+    finding.details["recording off at"] = where(switch, place)
+    if (switch.title, switch.file) == (place.title, place.file):
+        before = "after" if switch.text.startswith("torch.set_grad") else "under"
+        finding.facts.append(f"That line stands {before} `{switch.text}` in line {switch.line}.")
+    else:
+        finding.facts.append(f"Recording was off: {where(switch, place)}.")
+    if switch.inference:
+        finding.cures.append(
+            "Leave inference mode out, or take `torch.no_grad()` in its place, and "
+            "`with torch.enable_grad():` around the forward pass; inside inference mode "
+            "`enable_grad()` does nothing."
+        )
+    else:
+        finding.cures.append(
+            "Take the forward pass out of it, or put `with torch.enable_grad():` around the "
+            "forward pass."
+        )
 
 
-def _reason(place: Place, statement: ast.stmt | None, source: ast.AST) -> _Reason | None:
-    """Why the graph ends in an expression, if it does."""
-    scope = place.scope
-    off = scope.recording_off(statement) if scope is not None and statement is not None else None
-    if off is not None:
-        return "E01b", f"That line stands under `{ast.unparse(off)}`."
-    steps = steps_without_derivative(source)
-    if steps:
-        return "E01c", f"No gradient passes through {listed(steps)}."
-    return _reason_in_call(place, source)
+_DIFFERENTIABLE = "Use a step with a derivative in its place: "
+_CURES = {
+    "detach()": "Leave out `detach()` where the gradient has to pass.",
+    ".data": "Use the tensor itself, without `.data`.",
+    ".indices": _DIFFERENTIABLE + "the values that stand beside the indices.",
+    "sample()": "`rsample()` where the distribution has it; or a loss from `log_prob(sample)`.",
+    "tensor()": "Keep tensors: `torch.stack(tensors)` in place of `torch.tensor(tensors)`.",
+    "item()": "Keep the tensor: leave out `item()`.",
+    "tolist()": "Keep the tensor: leave out `tolist()`.",
+    "numpy()": "Keep the tensor: write the step with functions of torch.",
+}
 
 
-def _reason_in_call(place: Place, source: ast.AST) -> _Reason | None:
-    """Look into the functions and modules of the program that an expression calls."""
-    for node in ast.walk(source):
-        if not isinstance(node, ast.Call):
+def tell_stops(stops: tuple[Stop, ...], finding: Finding, place: Place | None) -> None:
+    """The steps through which no gradient passes, each in its place."""
+    here = (place.title, place.file) if place is not None else None
+    own = [one.text for one in stops if one.kind == "step" and (one.title, one.file) == here]
+    if own:
+        finding.facts.append(f"No gradient passes through {listed(own)}.")
+    for stop in stops:
+        if stop.kind != "step" or (stop.title, stop.file) != here:
+            finding.facts.append(_told_stop(stop))
+        finding.variant = finding.variant or _VARIANTS[stop.kind]
+        cure = _CURES.get(stop.text, "")
+        if cure and cure not in finding.cures:
+            finding.cures.append(cure)
+
+
+_VARIANTS = {"step": "E01c", "off": "E01b", "reentrant": "E01d", "gradient": "E01e"}
+
+
+def _told_stop(stop: Stop) -> str:
+    """A sentence about a step that stands in another function, or is of a kind of its own."""
+    place = f"line {stop.line}" + (f" of `{stop.title}`" if stop.title else "")
+    perhaps = "If it ran, " if stop.perhaps else ""
+    if stop.kind == "off" and stop.text.startswith("@"):
+        return f"`{stop.title}` stands under `{stop.text}`."
+    if stop.kind == "off":
+        sentence = f"{place} switches recording off: `{stop.text}`."
+    elif stop.kind == "reentrant":
+        sentence = (
+            f"{place} is a reentrant checkpoint, and none of its inputs requires grad: "
+            f"such a checkpoint gives no graph, whatever its parameters are."
+        )
+    elif stop.kind == "gradient":
+        sentence = f"{place} computes a gradient: without `create_graph=True` it has no graph."
+    else:
+        sentence = f"{place} has `{stop.text}`, and no gradient passes through that."
+    return perhaps + (sentence if perhaps else sentence[0].upper() + sentence[1:])
+
+
+def _tell_what_is_left(
+    place: Place, flows: list[Flow], names: list[str], line: int, finding: Finding
+) -> None:
+    """The source shows no reason: what it excludes, and what remains."""
+    if not torch.is_grad_enabled():
+        finding.variant = "E01b"
+        finding.facts.append("Recording is off (`torch.is_grad_enabled()` is False).")
+        switch = left_off(place)
+        if switch is not None:
+            finding.details["recording off at"] = where(switch, place)
+            finding.facts.append(f"It was switched off by {where(switch, place)}.")
+        return
+    later = _flag_set_later(place, names, line)
+    if later is not None:
+        finding.variant = "E01"
+        finding.facts.append(f"They require grad only since {quoted(later)}, which ran later.")
+        finding.cures.append("Set `requires_grad` before the first operation on them.")
+        return
+    opaque = list(dict.fromkeys(name for one in flows for name in one.opaque))
+    if opaque:
+        finding.facts.append(f"What {listed(opaque)} does inside cannot be seen from here.")
+    elif all(one.carries and not one.perhaps for one in flows):
+        finding.excluded |= {"E01c", "E01d", "E01e"}
+        finding.facts.append(
+            "Every step of it has a derivative. So recording was off when it ran, or its inputs "
+            "began to require grad only afterwards."
+        )
+
+
+def _flag_set_later(place: Place, names: list[str], line: int) -> ast.stmt | None:
+    """A statement between a line and the failing one that makes one of the names require grad."""
+    roots = {name.partition(".")[0] for name in names}
+    for statement in place.scope.statements if place.scope is not None else ():
+        if not line < statement.lineno < place.number:
             continue
-        if last_name(node.func) == "grad" and not any(
-            word.arg == "create_graph" for word in node.keywords
-        ):
-            return "", "Without `create_graph=True` a gradient has no graph of its own."
-        name = dotted(node.func)
-        if name is None:
-            continue
-        called = place.resolve(name)[1]
-        bodies = [(name, _function(place, name))]
-        if is_module(called):
-            bodies = [
-                (
-                    f"{type(one).__name__}.forward",
-                    function_of(inspect.getattr_static(one, "forward")),
-                )
-                for _, one in modules_in({"it": called})
-            ]
-        for title, body in bodies:
-            scope = scope_of(body) if body is not None else None
-            reason = _reason_inside(scope, title) if scope is not None else None
-            if reason is not None:
-                return reason
+        set_by_call = any(
+            called.endswith(".requires_grad_") and called.partition(".")[0] in roots
+            for called, call in calls(statement)
+            if not call.args or truth(place, call.args[0])
+        )
+        bound_flag = any(
+            name.endswith(".requires_grad")
+            and (name.partition(".")[0] in roots or _turns_through(place, statement, name, roots))
+            for name in bound(statement)
+        )
+        if set_by_call or (bound_flag and truth(place, getattr(statement, "value", None))):
+            return statement
     return None
 
 
-def _reason_inside(scope: Scope, title: str) -> _Reason | None:
-    """The first line of a function that ends a graph."""
-    decorator = scope.decorated_off()
-    if decorator is not None:
-        return "E01b", f"`{title}` stands under `@{ast.unparse(decorator)}`."
-    for statement in scope.statements:
-        line = f"Line {statement.lineno} of `{title}`"
-        off = scope.recording_off(statement)
-        if off is not None:
-            return "E01b", f"{line} stands under `{ast.unparse(off)}`."
-        steps = [one for part in own_parts(statement) for one in steps_without_derivative(part)]
-        if steps and not isinstance(statement, (ast.If, ast.While, ast.Assert)):
-            return "E01c", f"{line} has {listed(steps)}, and no gradient passes through that."
-    return None
+def _turns_through(place: Place, statement: ast.stmt, name: str, roots: set[str]) -> bool:
+    """Whether a name is that of a loop over what one of the roots holds."""
+    variable = name.partition(".")[0]
+    loops = place.scope.loops(statement) if place.scope is not None else []
+    return any(
+        isinstance(loop, ast.For)
+        and variable in bound(loop)
+        and any(one.partition(".")[0] in roots for one in loaded(loop.iter))
+        for loop in loops
+    )
 
 
 def _told_start(leaves: dict[str, Tensor], frozen: list[str]) -> Finding:
     """Nothing was cut: nothing that the computation starts from requires grad."""
-    finding = Finding(variant="E01")
+    finding = Finding()
     if frozen:
         finding.subject = frozen[0]
+        finding.variant = "E01"
         finding.facts.append(f"Every parameter of {listed(frozen)} is frozen.")
         return finding
     names = [name for name, one in leaves.items() if _is_real(one)] or list(leaves)
     if names:
         finding.subject = names[0]
+        finding.variant = "E01"
         none = "it does not require grad" if len(names) == 1 else "none of them requires grad"
         finding.facts.append(f"The computation starts from {listed(names)}, and {none}.")
     return finding
-
-
-_NO_DERIVATIVE = {
-    *("detach", "item", "tolist", "numpy", "argmax", "argmin", "argsort", "nonzero", "bincount"),
-    *("long", "int", "bool", "byte", "short", "heaviside", "eq", "ne", "lt", "gt", "le", "ge"),
-    *("isnan", "isfinite", "histc", "searchsorted", "bucketize", "one_hot"),
-}
-_MAKES_NEW = {"tensor", "as_tensor", "Tensor", "FloatTensor", "from_numpy", "array", "float", "int"}
-
-
-def steps_without_derivative(expression: ast.AST) -> list[str]:
-    """The steps of an expression that end a graph.
-
-    >>> steps_without_derivative(ast.parse("(x.detach() > 0).float()"))
-    ['x.detach() > 0', 'detach()']
-    """
-    found = []
-    for node in ast.walk(expression):
-        if isinstance(node, ast.Call):
-            called = last_name(node.func)
-            method = isinstance(node.func, ast.Attribute)
-            conversion = called in ("float", "int") and method  # x.float() is differentiable
-            if (called in _NO_DERIVATIVE and method) or (called in _MAKES_NEW and not conversion):
-                found.append(f"{called}()")
-        elif isinstance(node, ast.Attribute) and node.attr == "data":
-            found.append(".data")
-        elif isinstance(node, ast.Compare):
-            found.append(ast.unparse(node))
-    return list(dict.fromkeys(found))

@@ -8,38 +8,43 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from gradbook.see import torch_internals
 from gradbook.see.lines import SourceLine
 from gradbook.understand.culprit.case import Case, Finding, listed, quoted
-from gradbook.understand.culprit.frames import (
-    Place,
+from gradbook.understand.culprit.changes import (
+    Change,
+    changes_in,
+    kind_of_change,
+    may_have_run,
+    memory_of,
+)
+from gradbook.understand.culprit.frames import Place, passes_through
+from gradbook.understand.culprit.names import (
     function_of,
     is_module,
     is_tensor,
     members,
     modules_in,
+    optimizers_in,
+    registered,
 )
 from gradbook.understand.culprit.source import (
-    Scope,
     calls,
-    changed_names,
+    changed_expressions,
     dotted,
     last_name,
-    loaded,
     own_parts,
     says_inplace,
-    scope_of,
 )
+from gradbook.understand.culprit.views import Called, bodies_below, values_of
 
 _SAID = re.compile(r"\[[\w.]+ \[([\d, ]*)\]\].{0,200}is at version (\d+); expected version (\d+)")
 
 
 def modified_in_place(case: Case) -> Finding:
     """The name of the tensor, the node that saved it, and the lines that change it."""
-    finding = Finding(variant="E40")
+    finding = Finding()
     said = _SAID.search(case.message)
     if said is not None:
         finding.details |= {"found version": said[2], "expected version": said[3]}
@@ -64,11 +69,81 @@ def modified_in_place(case: Case) -> Finding:
         if every[1:]:
             finding.details["same memory"] = ", ".join(every)
             finding.facts.append(f"The same memory is also called {listed(every[1:])}.")
-        _tell_edits(names, found, finding)
-        _tell_owner(case, every[0], finding)
+    _tell_changes(case, found, finding)
     if "changed at" not in finding.details:
         _tell_suspects(case, found, finding)
+    if not finding.variant:
+        _tell_what_is_left(case, found, every, finding)
     return finding
+
+
+def _tell_changes(case: Case, found: "_Edited", finding: Finding) -> None:
+    """Lines of the program that change the memory, and what kind of change it is."""
+    closures = passes_through(case.trace, "optim/lbfgs.py")
+    changes: dict[str, Change] = {}
+    for place in case.places:
+        for one in changes_in(place, found.tensor, closures=closures):
+            changes.setdefault(str(one), one)
+    if not changes:
+        return
+    finding.details["changed at"] = "; ".join(changes)
+    finding.facts.append(f"It is changed in place in {listed(changes, code=False)}.")
+    finding.facts += list(dict.fromkeys(one.owner for one in changes.values() if one.owner))
+    kinds = {one.variant for one in changes.values()}
+    finding.variant = next(kind for kind in _ORDER if kind in kinds)
+
+
+# A step counts more than a line that changes the same parameter by hand.
+_ORDER = ("E40b", "E40d", "E213b", "E213", "E40c", "E40e", "E40f", "E40")
+
+
+def _tell_what_is_left(case: Case, found: "_Edited", names: list[str], finding: Finding) -> None:
+    """No line was found: what the tensor is excludes some causes, and makes others likely."""
+    tensor = found.tensor
+    owner, attribute = _owner(case, names)
+    is_buffer = owner is not None and attribute in registered(owner, "_buffers")
+    holders = [
+        name
+        for place in case.places
+        for name, optimizer in optimizers_in({**place.namespace, **place.visible})
+        if _owns(optimizer, tensor)
+    ]
+    if not (isinstance(owner, nn.Embedding) and members(owner).get("max_norm") is not None):
+        finding.excluded.add("E40d")
+    if not is_buffer:
+        finding.excluded |= {"E213", "E213b"}
+    if not passes_through(case.trace, "nn/parallel/distributed.py") and not _has_ddp(case):
+        finding.excluded.add("E213b")
+    if holders:
+        finding.facts.append(
+            f"`{holders[0]}` holds it: each `{holders[0]}.step()` changes it in place."
+        )
+        finding.likely += ["E40b", "E40f"]
+    if tensor.is_leaf and tensor.requires_grad:  # while autograd records, torch refuses the change
+        finding.excluded |= {"E40", "E40c", "E40e"}
+    if is_buffer:
+        finding.likely += ["E213", "E40f"]
+    if found.saved_as != "result":
+        finding.likely += ["E40b", "E40f"] if tensor.is_leaf else []
+
+
+def _has_ddp(case: Case) -> bool:
+    return any(
+        issubclass(type(one), nn.parallel.DistributedDataParallel)
+        for place in case.places
+        for _, one in modules_in({**place.namespace, **place.visible})
+    )
+
+
+def _owner(case: Case, names: list[str]) -> tuple[nn.Module | None, str]:
+    """The module whose parameter or buffer one of the names is, and which."""
+    for name in names:
+        path, _, attribute = name.rpartition(".")
+        for place in case.places if path else ():
+            found, value = place.resolve(path)
+            if found == path and is_module(value):
+                return value, attribute
+    return None, ""
 
 
 class _Edited(NamedTuple):
@@ -141,103 +216,13 @@ def detached_in_place(case: Case) -> Finding:
     return Finding()
 
 
-# ---------------------------------------------------------------------------------------- lines
-
-
-def _tell_edits(names: dict[Place, list[str]], found: _Edited, finding: Finding) -> None:
-    """Lines of the program that change one of the names, and what kind of change it is."""
-    lines: dict[str, None] = {}
-    for place, own in names.items():
-        scope = place.scope
-        variables = {name.partition("[")[0] for name in own}
-        if scope is None:
-            continue
-        for statement in scope.statements:
-            steps = _steps(place, statement, found.tensor)
-            inside = _changed_in_call(place, statement, variables)
-            if steps or inside or not variables.isdisjoint(changed_names(statement)):
-                where = f" ({inside})" if inside else ""
-                lines[quoted(statement) + where] = None
-                kind = "E40b" if steps else _kind(scope, statement)
-                finding.variant = kind or finding.variant
-    if lines:
-        finding.details["changed at"] = "; ".join(lines)
-        finding.facts.append(f"It is changed in place in {listed(lines, code=False)}.")
-
-
-def _steps(place: Place, statement: ast.stmt, tensor: Tensor) -> bool:
-    """Whether a statement is the step of an optimizer that has the tensor."""
-    for called, call in calls(statement):
-        receiver, _, method = called.rpartition(".")
-        if method == "step":
-            for name in (receiver, *(name for one in call.args for name in loaded(one))):
-                value = place.resolve(name)[1]
-                held = [value, *members(value).values()]  # a wrapper has the optimizer inside
-                if not _is(value, LRScheduler) and any(_owns(one, tensor) for one in held):
-                    return True
-    return False
-
-
-def _is(value: object, kind: type) -> bool:
-    return issubclass(type(value), kind)
-
-
 def _owns(optimizer: object, tensor: Tensor) -> bool:
     key = torch_internals.storage_of(tensor)[0]
-    groups = members(optimizer).get("param_groups", ()) if _is(optimizer, Optimizer) else ()
     return any(
-        torch_internals.storage_of(one)[0] == key for group in groups for one in group["params"]
+        torch_internals.storage_of(one)[0] == key
+        for group in members(optimizer).get("param_groups", ())
+        for one in group["params"]
     )
-
-
-def _changed_in_call(place: Place, statement: ast.stmt, variables: set[str]) -> str:
-    """The line of a function of the program that changes what the statement gives to it."""
-    for called, call in calls(statement):
-        function = function_of(place.resolve(called)[1])
-        scope = scope_of(function) if function is not None else None
-        if scope is None or function is None:
-            continue
-        given = dict(zip(function.__code__.co_varnames, call.args, strict=False))
-        given |= {word.arg: word.value for word in call.keywords if word.arg is not None}
-        changed = {name for name, one in given.items() if dotted(one) in variables}
-        for inner in scope.statements:
-            if not changed.isdisjoint(changed_names(inner)):
-                return f"{quoted(inner)} of {function.__name__}"
-    return ""
-
-
-def _kind(scope: Scope, statement: ast.stmt) -> str:
-    """The variant to which a change belongs."""
-    targets = statement.targets if isinstance(statement, ast.Assign) else []
-    if any(isinstance(one, ast.Subscript) for one in targets) and scope.loops(statement):
-        return "E40c"
-    if scope.recording_off(statement):
-        return "E40f"
-    activated = any(
-        says_inplace(call) or last_name(call.func) in _ACTIVATIONS for _, call in calls(statement)
-    )
-    return "E40e" if activated else ""
-
-
-_ACTIVATIONS = {
-    *("relu_", "leaky_relu_", "rrelu_", "elu_", "celu_", "selu_", "hardtanh_", "threshold_"),
-    *("sigmoid_", "tanh_", "softmax_", "dropout_"),
-}
-
-
-def _tell_owner(case: Case, subject: str, finding: Finding) -> None:
-    """What the module does with the parameter or buffer that was changed."""
-    path, _, attribute = subject.rpartition(".")
-    owners = (place.resolve(path) for place in case.places if path)
-    owner = next((value for found, value in owners if found == path and is_module(value)), None)
-    if isinstance(owner, nn.Embedding) and members(owner).get("max_norm") is not None:
-        finding.variant = "E40d"
-        finding.facts.append(
-            f"`{path}` has max_norm={owner.max_norm}: its forward pass rescales it."
-        )
-    elif owner is not None and attribute in object.__getattribute__(owner, "_buffers"):
-        finding.variant = "E213"
-        finding.facts.append(f"`{subject}` is a buffer of {type(owner).__name__}.")
 
 
 # ------------------------------------------------------------------------------------- suspects
@@ -249,54 +234,102 @@ class _Suspect(NamedTuple):
     name: str
     operation: str
     fact: str
+    line: str
+    variant: str
 
 
 def _tell_suspects(case: Case, found: _Edited, finding: Finding) -> None:
-    """Look into the modules for what works in place, and has left its node behind the tensor."""
+    """Look into modules and into functions that have returned for what works in place.
+
+    Its node has to stand behind the tensor in the graph.
+    """
     after = _nodes_after(case, found)
     suspects = {
-        one.name: one
+        one.fact: one
         for place in case.places
-        for one in _suspects(place)
+        for one in (*_suspects(place), *_suspects_below(place))
         if any(name.startswith(one.operation) for name in after)
     }
-    finding.facts += [one.fact for one in suspects.values()][:_MOST_SUSPECTS]
-    if finding.subject is None and len(suspects) == 1:
-        finding.subject = next(iter(suspects))
-        finding.variant = "E40e"
+    finding.facts += [*suspects][:_MOST_SUSPECTS]
+    if not suspects:
+        return
+    names, lines, variants = (
+        {getattr(one, field) for one in suspects.values()} for field in ("name", "line", "variant")
+    )
+    if len(names) == 1 and finding.subject is None:
+        finding.subject = names.pop()
+    if len(lines) == 1:
+        finding.details["changed at"] = lines.pop()
+    if finding.subject is not None or "changed at" in finding.details:
+        finding.variant = next(kind for kind in _ORDER if kind in variants)
 
 
 _MOST_SUSPECTS = 6
 
 
 def _nodes_after(case: Case, found: _Edited) -> set[str]:
-    """Names of the operations on the tensor: that of the change is among them."""
-    made_by = (
-        {found.node}
-        if found.saved_as == "result"
-        else {child for child, _ in case.graph[found.node]}
-    )
-    return {
-        torch_internals.node_name(node).casefold()
-        for node, edges in case.graph.items()
-        if any(child in made_by for child, _ in edges)
-    }
+    """Names of the operations on the tensor: that of the change is among them.
+
+    The change of a view is one of its base, so the way from a view down to its base counts.
+    """
+    made_by = {found.node}
+    if found.saved_as != "result":
+        made_by = {child for child, _ in case.graph[found.node] if child is not None}
+        pending = [*made_by]
+        for node in pending:  # grows while it is walked
+            if _is_view(node):
+                below = [child for child, _ in case.graph.get(node, ()) if child is not None]
+                pending += [child for child in below if child not in made_by]
+                made_by |= {*below}
+    filled = {node for node in made_by if torch_internals.node_name(node) == "CopySlices"}
+    after = (node for node, edges in case.graph.items() if any(one in made_by for one, _ in edges))
+    return {torch_internals.node_name(node).casefold() for node in (*after, *filled)}
+
+
+_VIEWS = ("Select", "Slice", "AsStrided", "View", "Alias", "Unbind", "Split", "Transpose", "T")
+
+
+def _is_view(node: Node) -> bool:
+    name = torch_internals.node_name(node)
+    return any(re.fullmatch(rf"{kind}Backward\d+", name) for kind in _VIEWS)
 
 
 def _suspects(place: Place) -> Iterator[_Suspect]:
+    """Modules in reach that work in place, or write into a local variable of their forward."""
     for name, module in modules_in({**place.namespace, **place.visible}):
         kind = type(module)
         if members(module).get("inplace") is True:
             operation = _NODES.get(kind.__name__, kind.__name__).casefold()
             fact = f"`{name}` ({kind.__name__}) works in place: inplace=True."
-            yield _Suspect(name, operation, fact)
+            yield _Suspect(name, operation, fact, f"`{name}`", "E40e")
         forward = function_of(inspect.getattr_static(module, "forward"))
-        scope = scope_of(forward) if forward is not None else None
-        for statement in scope.statements if scope is not None else ():
-            for variable in changed_names(statement):
-                where = f"{quoted(statement)} of {kind.__name__}.forward"
-                fact = f"`{variable}` is changed in place in {where}."
-                yield _Suspect(variable, _operation(statement), fact)
+        if forward is not None and forward.__code__.co_argcount:
+            first = forward.__code__.co_varnames[0]
+            yield from _in_body(Called(forward, {first: [module]}))
+
+
+def _suspects_below(place: Place) -> Iterator[_Suspect]:
+    """Functions of the program that a line has called, which write into a local variable."""
+    scope = place.scope
+    for statement in scope.statements if scope is not None else ():
+        if scope is not None and may_have_run(scope, statement):
+            for body in bodies_below(place, statement):
+                yield from _in_body(body)
+
+
+def _in_body(body: Called) -> Iterator[_Suspect]:
+    scope = body.scope
+    for statement in scope.statements if scope is not None else ():
+        for expression in changed_expressions(statement):
+            base = memory_of(expression)
+            variable = dotted(base) if base is not None else None
+            # What is known to be another tensor is none of this one.
+            if base is None or variable is None or values_of(body, base):
+                continue
+            line = f"{quoted(statement)} of {body.title}"
+            fact = f"`{variable}` is changed in place in {line}."
+            kind = kind_of_change(body, statement)
+            yield _Suspect(variable, _operation(statement, expression), fact, line, kind)
 
 
 # Modules whose node has another name.
@@ -306,9 +339,11 @@ _NODES = {"ReLU6": "Hardtanh"} | dict.fromkeys(
 _OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
 
 
-def _operation(statement: ast.stmt) -> str:
+def _operation(statement: ast.stmt, expression: ast.expr) -> str:
     """How the name of the node begins that a change in place records."""
-    if isinstance(statement, ast.AugAssign) and not isinstance(statement.target, ast.Subscript):
+    if isinstance(expression, ast.Subscript):
+        return "copyslices"
+    if isinstance(statement, ast.AugAssign):
         return _OPERATORS.get(type(statement.op), "?")
     for part in own_parts(statement):
         for node in ast.walk(part):
@@ -316,4 +351,4 @@ def _operation(statement: ast.stmt) -> str:
                 called = last_name(node.func)
                 if called.endswith("_") or says_inplace(node):
                     return called.replace("_", "").casefold()
-    return "copyslices"
+    return "?"

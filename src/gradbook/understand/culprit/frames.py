@@ -1,88 +1,92 @@
-"""Frames of a running or failed program, and what its tensors are called there.
+"""Frames of a running or failed program.
 
-Everything here reads, and nothing is kept: namespaces are copied, no code of the program runs
-(no property, no ``__getattr__``, no ``__class__``), and a `Place` is meant to live as long as one
-call.
+Everything here reads, and nothing is kept: namespaces are copied, no code of the program runs, and
+a `Place` is meant to live as long as one call.
 """
 
 import inspect
 import linecache
 import os
-import re
 import sys
-import sysconfig
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FrameType,
-    FunctionType,
-    MappingProxyType,
-    ModuleType,
-    TracebackType,
-)
-from typing import Any, TypeGuard, cast
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from gradbook.see.lines import SourceLine
-from gradbook.understand.culprit.source import Scope, scope_at, unwrapped
+from gradbook.understand.culprit.names import (
+    installed,
+    members,
+    named_tensors,
+    of_library,
+    of_torch,
+    own,
+    plain,
+    resolve,
+)
+from gradbook.understand.culprit.source import Scope, parse, scope_at
 
-_TORCH = str(Path(torch.__file__).parent) + os.sep
-_OWN = str(Path(__file__).parents[2]) + os.sep
-_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
-_INSTALLED = ("/site-packages/", "/dist-packages/")
-
-# More is not looked at: a name is worth little if it takes minutes to find.
 _MOST_PLACES = 50
-_MOST_VALUES = 20_000
-_MOST_ITEMS = 100
-
-
-# The type alone decides what a value is: isinstance would ask the value for its __class__.
-
-
-def is_tensor(value: object) -> TypeGuard[Tensor]:
-    """Whether a value is a tensor, and no proxy that says so."""
-    return issubclass(type(value), Tensor)
-
-
-def is_module(value: object) -> TypeGuard[nn.Module]:
-    """Whether a value is an ``nn.Module``, and no proxy that says so."""
-    return issubclass(type(value), nn.Module)
 
 
 class Place:
     """One line of the program in one frame.
 
     Attributes:
-        source: file, number and text of the line.
         code: what runs in the frame.
+        number: the line.
         namespace: a copy of the local names; outside of a function, of the global ones.
         visible: names of outer scopes that the code of this frame uses.
+        around: the frames that led to this one, outermost first, each with its line.
     """
 
-    def __init__(self, frame: FrameType, number: int, instruction: int = -1) -> None:
+    def __init__(
+        self,
+        frame: FrameType,
+        number: int,
+        instruction: int = -1,
+        around: Sequence["Line"] = (),
+    ) -> None:
         self.code = frame.f_code
-        file = self.code.co_filename
-        text = linecache.getline(file, number, frame.f_globals).strip()
-        self.source = SourceLine(file, number, text)
-        self.namespace = _names_of(frame)
-        outside = _plain(frame.f_globals)
+        self.number = number
+        self.around = around
+        self.namespace = names_of(frame)
+        outside = plain(frame.f_globals)
         self.visible = {
             name: outside[name]
             for name in _names_used(self.code)
             if name in outside and name not in self.namespace
         }
-        self._lines = linecache.getlines(file, frame.f_globals)
+        self._lines = linecache.getlines(self.code.co_filename, frame.f_globals)
         self._instruction = instruction
+
+    @cached_property
+    def source(self) -> SourceLine:
+        """File, number and text of the line; no text where the file has changed since it ran."""
+        changed = self.scope is None and parse(self._lines, self.number) is not None
+        text = "" if changed else "".join(self._lines[self.number - 1 : self.number]).strip()
+        return SourceLine(self.file, self.number, text)
+
+    @property
+    def title(self) -> str:
+        """The function, with its class; empty outside of functions."""
+        name = self.code.co_qualname
+        return "" if name == "<module>" else name.rpartition("<locals>.")[2]
+
+    @property
+    def file(self) -> str:
+        """The file of the source."""
+        return self.code.co_filename
+
+    def known(self, name: str) -> list[Any]:
+        """What a plain name stands for; empty if it is bound to nothing."""
+        spaces = (self.namespace, self.visible)
+        return next(([space[name]] for space in spaces if name in space), [])
 
     def resolve(self, name: str) -> tuple[str, Any]:
         """The longest beginning of a dotted name that stands for something, and for what.
@@ -108,7 +112,9 @@ class Place:
     @cached_property
     def scope(self) -> Scope | None:
         """The function's source; None if there is none, or it cannot be parsed."""
-        return scope_at(self._lines, self.source.number, self.code)
+        span = self.span
+        column = span[2] if span is not None and span[0] == self.number else None
+        return scope_at(self._lines, self.number, self.code, column)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -134,26 +140,96 @@ def _names_used(code: CodeType) -> Iterator[str]:
             yield from _names_used(constant)
 
 
+class Line(NamedTuple):
+    """A frame, and the line in which it is."""
+
+    frame: FrameType
+    number: int
+    instruction: int = -1
+
+
+def stack_of(trace: TracebackType | None) -> list[Line]:
+    """The frames of a traceback, outermost first, behind those that called the first one.
+
+    A function that has returned has no callers any more: they may have gone on since.
+    """
+    found = [Line(one.tb_frame, one.tb_lineno, one.tb_lasti) for one in chain(trace)]
+    running = running_stack()
+    first = found[0].frame if found else None
+    start = next((n for n, line in enumerate(running) if line.frame is first), 0)
+    return [*running[:start], *found]
+
+
+def running_stack() -> list[Line]:
+    """The frames that are running now, outermost first, without our own.
+
+    A list that holds the frame in which it is held would stay until the garbage is collected.
+    """
+    found: list[Line] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if found or not own(frame.f_code.co_filename):
+            found.append(Line(frame, frame.f_lineno))
+        frame = frame.f_back
+    return found[::-1]
+
+
 def places(trace: TracebackType | None) -> list[Place]:
     """The lines of the user's program in a traceback, innermost first.
 
     Code of libraries is left out, unless there is nothing else.
     """
+    stack = stack_of(trace)
+    callers = len(stack) - sum(1 for _ in chain(trace))
     every = [
-        (one.tb_frame, one.tb_lineno, one.tb_lasti)
-        for one in chain(trace)
-        if not _in_library(one.tb_frame.f_code)
+        Placed(line, stack[: callers + number])
+        for number, line in enumerate(stack[callers:])
+        if not of_library(line.frame.f_code)
     ]
-    own = [one for one in every if not _installed(one[0].f_code.co_filename)]
-    return [Place(*one) for one in (own or every)[: -_MOST_PLACES - 1 : -1]]
+    ours = [one for one in every if not installed(one.line.frame.f_code.co_filename)]
+    return [Place(*line, around) for line, around in (ours or every)[: -_MOST_PLACES - 1 : -1]]
+
+
+class Placed(NamedTuple):
+    """A line, and the frames that led to it."""
+
+    line: Line
+    around: list[Line]
 
 
 def calling_place() -> Place | None:
-    """The line of the program that called this package."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _in_library(frame.f_code):
-        frame = frame.f_back
-    return None if frame is None else Place(frame, frame.f_lineno)
+    """The line of the program that called this package; at a breakpoint, where it stands."""
+    stack = running_stack()
+    while stack and of_library(stack[-1].frame.f_code):
+        stack.pop()
+    stopped = _stopped_at(stack)
+    if stopped is not None:
+        stack = stopped
+    return Place(*stack[-1], stack[:-1]) if stack else None
+
+
+def _stopped_at(stack: list[Line]) -> list[Line] | None:
+    """Of what is typed into a debugger the frames up to that which it looks at."""
+    debuggers = sys.modules.get("bdb")
+    if debuggers is None or len(stack) < 2 or stack[-2].frame.f_code.co_name not in _TYPED:
+        return None
+    debugger = names_of(stack[-2].frame).get("self")
+    frame = members(debugger).get("curframe")
+    if not issubclass(type(debugger), debuggers.Bdb) or type(frame) is not FrameType:
+        return None
+    return [*_frames_before(frame), Line(frame, frame.f_lineno)]
+
+
+_TYPED = {"default", "_getval", "_getval_except"}  # where pdb runs what is typed
+
+
+def _frames_before(frame: FrameType) -> list[Line]:
+    found = []
+    caller = frame.f_back
+    while caller is not None:
+        found.append(Line(caller, caller.f_lineno))
+        caller = caller.f_back
+    return found[::-1]
 
 
 def chain(trace: TracebackType | None) -> Iterator[TracebackType]:
@@ -174,7 +250,7 @@ def torch_locals(trace: TracebackType | None, functions: Mapping[str, str]) -> l
     for one in chain(trace):
         ending = functions.get(one.tb_frame.f_code.co_name)
         if ending is not None and in_torch(one.tb_frame) and _path(one.tb_frame).endswith(ending):
-            found.append(_names_of(one.tb_frame))
+            found.append(names_of(one.tb_frame))
     return found[::-1]
 
 
@@ -182,13 +258,13 @@ def last_torch_calls(trace: TracebackType | None) -> list[dict[str, Any]]:
     """Local names of torch's own Python code at the end of a traceback, innermost first."""
     found: list[dict[str, Any]] = []
     for one in chain(trace):
-        found = [_names_of(one.tb_frame), *found] if in_torch(one.tb_frame) else []
+        found = [names_of(one.tb_frame), *found] if in_torch(one.tb_frame) else []
     return found[:_MOST_PLACES]
 
 
 def in_torch(frame: FrameType) -> bool:
     """Whether a frame runs code of torch."""
-    return frame.f_code.co_filename.startswith(_TORCH)
+    return of_torch(frame.f_code.co_filename)
 
 
 def passes_through(trace: TracebackType | None, ending: str) -> bool:
@@ -202,30 +278,7 @@ def _path(frame: FrameType) -> str:
     return frame.f_code.co_filename.replace(os.sep, "/")
 
 
-def function_of(value: object) -> FunctionType | None:
-    """The function of the program behind a value; None for one of a library, or none at all."""
-    function = unwrapped(value)
-    if function is None or _in_library(function.__code__):
-        return None
-    return None if _installed(function.__code__.co_filename) else function
-
-
-def _in_library(code: CodeType) -> bool:
-    file = code.co_filename
-    # What dataclasses and the like generate is called "<string>", as is `python -c` and exec.
-    generated = file == "<string>" and code.co_name.startswith("__")
-    return (
-        generated
-        or file.startswith((_TORCH, _OWN, "<frozen "))
-        or (file.startswith(_LIBRARIES) and not _installed(file))
-    )
-
-
-def _installed(file: str) -> bool:
-    return any(part in file.replace(os.sep, "/") for part in _INSTALLED)
-
-
-def _names_of(frame: FrameType) -> dict[str, Any]:
+def names_of(frame: FrameType) -> dict[str, Any]:
     """A copy of the frame's namespace.
 
     Up to Python 3.12 asking for it leaves a snapshot in the frame, which would keep every local
@@ -233,7 +286,7 @@ def _names_of(frame: FrameType) -> dict[str, Any]:
     """
     snapshot: Any = frame.f_locals
     if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-        return _plain(snapshot)
+        return plain(snapshot)
     names = dict(snapshot)
     if type(snapshot) is dict and sys.getrefcount(snapshot) <= _OWN_REFERENCES:
         snapshot.clear()
@@ -241,16 +294,6 @@ def _names_of(frame: FrameType) -> dict[str, Any]:
 
 
 _OWN_REFERENCES = 3  # the frame, the variable, the argument of getrefcount
-
-
-def _plain(namespace: object) -> dict[str, Any]:
-    """A copy of a dict, whose class may be the program's; of anything else, nothing."""
-    if type(namespace) is MappingProxyType:  # of a class
-        namespace = dict(namespace)
-    if not issubclass(type(namespace), dict):
-        return {}
-    items = dict.items(cast("dict[object, Any]", namespace))
-    return {name: value for name, value in items if type(name) is str}
 
 
 # ---------------------------------------------------------------------- private names of torch
@@ -267,94 +310,3 @@ def version_of(tensor: Tensor) -> int | None:
         return tensor._version
     except RuntimeError:  # made in inference mode
         return None
-
-
-# --------------------------------------------------------------------------------------- names
-
-
-def members(value: object) -> dict[str, Any]:
-    """Attributes that can be read without running code of the program."""
-    try:
-        own = _plain(object.__getattribute__(value, "__dict__"))
-    except AttributeError:  # a class with __slots__, or written in C
-        return {}
-    if is_module(value):
-        # Where a module keeps what it registers; empty before Module.__init__ has run.
-        for kept in ("_parameters", "_buffers", "_modules"):
-            own.update(_plain(own.pop(kept, None)))
-    return own
-
-
-def resolve(namespace: Mapping[str, Any], name: str) -> tuple[str, Any]:
-    """The longest beginning of a dotted name that stands for something, and for what."""
-    path, *rest = name.split(".")
-    found = namespace.get(path)
-    for part in rest:
-        inside = members(found)
-        if part not in inside:
-            break
-        found, path = inside[part], f"{path}.{part}"
-    return path, found
-
-
-# The old results of a notebook.
-_OLD_RESULT = re.compile(r"_+\d*|_i+\d*|In|Out|_[iod]h")
-# Nothing is looked for in these; what an optimizer holds has better names.
-_CLOSED = (type, str, bytes, int, float, FunctionType, BuiltinFunctionType, Optimizer)
-
-
-def named_tensors(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors in a namespace with the names under which they can be reached.
-
-    Plain names come first, then attributes and elements of lists and dicts, level by level.
-    """
-    for path, value in _reachable(namespace):
-        if is_tensor(value):
-            yield path, value
-
-
-def modules_in(namespace: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
-    """All modules in a namespace, with their children, by dotted names."""
-    for path, value in _reachable(namespace):
-        if is_module(value):
-            yield path, value
-
-
-def _reachable(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    queue = deque(
-        (name, value) for name, value in namespace.items() if not _OLD_RESULT.fullmatch(name)
-    )
-    seen: set[int] = set()
-    while queue and len(seen) < _MOST_VALUES:
-        path, value = queue.popleft()
-        kind = type(value)
-        if is_tensor(value):
-            yield path, value
-        elif not issubclass(kind, _CLOSED) and id(value) not in seen:
-            seen.add(id(value))
-            yield path, value
-            queue.extend(_parts(path, value))
-
-
-def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value holds, with the names of its parts."""
-    kind = type(value)
-    if kind in (list, tuple):
-        for number, one in enumerate(value[:_MOST_ITEMS]):
-            yield f"{path}[{number}]", one
-    elif kind is dict:
-        for key, one in islice(list(value.items()), _MOST_ITEMS):
-            if type(key) in (str, int):
-                yield f"{path}[{key!r}]", one
-    elif not issubclass(kind, ModuleType) or _of_the_program(value):
-        for key, one in members(value).items():
-            if not key.startswith("__"):
-                yield f"{path}.{key}", one
-
-
-def _of_the_program(module: object) -> bool:
-    """Whether a Python module is a file of the program."""
-    file = members(module).get("__file__")
-    if type(file) is not str:
-        return False
-    return not (_installed(file) or file.startswith((_TORCH, _OWN, *_LIBRARIES)))

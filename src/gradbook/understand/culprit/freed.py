@@ -10,8 +10,9 @@ from torch.autograd.graph import Node
 
 from gradbook.see import torch_internals
 from gradbook.understand.culprit.case import Case, Finding, listed, quoted
-from gradbook.understand.culprit.cut import steps_without_derivative
-from gradbook.understand.culprit.frames import Place, function_of, torch_locals
+from gradbook.understand.culprit.flow import cuts
+from gradbook.understand.culprit.frames import Place, torch_locals
+from gradbook.understand.culprit.names import function_of, is_container
 from gradbook.understand.culprit.source import (
     Loop,
     Scope,
@@ -327,7 +328,7 @@ def _backward_again(scope: Scope, place: Place, name: str) -> str | None:
     for loop in scope.loops(now)[:1]:
         if name in bound(loop) and isinstance(loop, ast.For):
             path, given = place.resolve(ast.unparse(loop.iter))
-            several = given if type(given) in (list, tuple) else ()
+            several = given if is_container(given) else ()
             loss = place.resolve(name)[1]
             if sum(one is loss for one in several) > 1:
                 return f"`{path}` holds one loss more than once."
@@ -377,10 +378,8 @@ def _detaches(statement: ast.stmt, name: str) -> bool:
     """``hidden = hidden.detach()``, and ``hidden.detach_()``."""
     if any(called == f"{name}.detach_" for called, _ in calls(statement)):
         return True
-    if name not in bound(statement):
-        return False
-    steps = {step for part in own_parts(statement) for step in steps_without_derivative(part)}
-    return not steps.isdisjoint({"detach()", ".data", "item()"})
+    stopped = name in bound(statement) and not isinstance(statement, (ast.For, ast.With))
+    return stopped and name in read_in(*own_parts(statement)) and cuts(statement, name)
 
 
 def _saved_tensors_read(case: Case) -> Finding:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gradbook.see import torch_internals
 from gradbook.understand.culprit.case import Case, Finding, Operand, describe, made_by
-from gradbook.understand.culprit.frames import is_tensor, members, modules_in, torch_locals
+from gradbook.understand.culprit.frames import torch_locals
+from gradbook.understand.culprit.names import is_tensor, members, modules_in
 
 Method = Callable[[Case], Finding]
 _Test = Callable[[Tensor], bool]

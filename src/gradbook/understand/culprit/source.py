@@ -8,6 +8,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TypeGuard, cast
 
 from gradbook.see.source import parse
+from gradbook.understand.culprit.fresh import is_source_of
 
 
 def unwrapped(value: object) -> FunctionType | None:
@@ -33,12 +34,17 @@ def scope_of(function: FunctionType) -> "Scope | None":
     return scope_at(linecache.getlines(code.co_filename), code.co_firstlineno, code)
 
 
-def scope_at(lines: list[str], number: int, code: CodeType) -> "Scope | None":
-    """The function that `code` was compiled from, seen from one of its lines."""
+def scope_at(
+    lines: list[str], number: int, code: CodeType, column: int | None = None
+) -> "Scope | None":
+    """The function that `code` was compiled from, seen from one of its lines.
+
+    None where there is no source, or another one now than that which was compiled.
+    """
     tree = parse(lines, number)
-    if tree is None:
+    if tree is None or not is_source_of(tree, code):
         return None
-    return Scope(_function_at(tree, number, code), number)
+    return Scope(_function_at(tree, number, code), number, column)
 
 
 Loop = ast.For | ast.While
@@ -52,10 +58,10 @@ class Scope:
     Attributes:
         body: the function or the file.
         statements: all statements, in their order; those of inner functions are left out.
-        statement: the innermost statement on the line.
+        statement: the innermost statement on the line, and around the column if it is given.
     """
 
-    def __init__(self, body: ast.AST, number: int) -> None:
+    def __init__(self, body: ast.AST, number: int, column: int | None = None) -> None:
         self.body = body
         self.statements: list[ast.stmt] = []
         self._parents: dict[ast.AST, ast.AST] = {}
@@ -69,10 +75,15 @@ class Scope:
                 if not isinstance(child, _NEW_SCOPE):
                     stack.append(child)
         self.statements.sort(key=lambda one: (one.lineno, one.col_offset))
-        self.statement = self._at(number)
+        self._number = number
+        self.statement = self._at(number, column)
 
-    def _at(self, number: int) -> ast.stmt | None:
+    def _at(self, number: int, column: int | None = None) -> ast.stmt | None:
+        if column is None and number == self._number and hasattr(self, "statement"):
+            return self.statement
         around = [one for one in self.statements if one.lineno <= number <= (one.end_lineno or 0)]
+        if column is not None:
+            around = [one for one in around if _holds(one, number, column)]
         return min(around, key=lambda one: (one.end_lineno or 0) - one.lineno, default=None)
 
     def expression(self, span: Span | None) -> ast.AST | None:
@@ -106,7 +117,7 @@ class Scope:
         """
         now = self._at(before)
         found = [one for one in self.stores(name) if now is None or not self.exclusive(one, now)]
-        earlier = [one for one in found if _header_end(one) < before]
+        earlier = [one for one in found if _header_end(one) < before or _left_of(one, now)]
         if not earlier:
             loops = self.loops(now)
             earlier = [one for one in found if any(loop in loops for loop in self.loops(one))]
@@ -138,19 +149,21 @@ class Scope:
         chain = {statement, *self.parents(statement)}
         return any(one in chain for one in node.orelse)
 
-    def recording_off(self, statement: ast.stmt) -> ast.AST | None:
-        """The block or decorator that switches recording off for a statement."""
-        for one in self.parents(statement):
-            if isinstance(one, ast.With):
-                for item in one.items:
-                    if _switches_off(item.context_expr):
-                        return item.context_expr
-        return self.decorated_off()
 
-    def decorated_off(self) -> ast.AST | None:
-        """The decorator that switches recording off for the whole function."""
-        decorators: list[ast.AST] = getattr(self.body, "decorator_list", [])
-        return next((one for one in decorators if _switches_off(one)), None)
+def _holds(statement: ast.stmt, number: int, column: int) -> bool:
+    """Whether a place in the file lies inside a statement."""
+    start = statement.lineno, statement.col_offset
+    end = statement.end_lineno or 0, statement.end_col_offset or 0
+    return start <= (number, column) < end
+
+
+def _left_of(one: ast.stmt, other: ast.stmt | None) -> bool:
+    """Whether a statement ends before another on the same line."""
+    return (
+        other is not None
+        and one.end_lineno == other.lineno
+        and (one.end_col_offset or 0) <= other.col_offset
+    )
 
 
 def _header_end(statement: ast.stmt) -> int:
@@ -177,19 +190,6 @@ def _function_at(tree: ast.Module, number: int, code: CodeType) -> ast.AST:
             if same and start <= number <= (node.end_lineno or 0):
                 best = node
     return best
-
-
-def _switches_off(node: ast.AST) -> bool:
-    """``torch.no_grad()``, ``inference_mode()``, ``set_grad_enabled(False)``."""
-    if isinstance(node, ast.Call):
-        called = last_name(node.func)
-        off = [one for one in node.args if isinstance(one, ast.Constant)]
-        if called == "set_grad_enabled":
-            return bool(off) and off[0].value is False
-        if called == "inference_mode" and off and off[0].value is False:
-            return False
-        return called in ("no_grad", "inference_mode")
-    return last_name(node) in ("no_grad", "inference_mode")
 
 
 def last_name(node: ast.AST) -> str:
@@ -307,22 +307,40 @@ def changed_names(statement: ast.stmt) -> list[str]:
     ``y += 1``, ``y[...] = 1``, ``y.relu_()``, ``F.relu(y, inplace=True)``. Of ``y += 1`` the
     source cannot tell whether `y` is a tensor.
     """
-    names: list[str | None] = []
-    if isinstance(statement, ast.AugAssign):
-        target = statement.target
-        names.append(dotted(target.value if isinstance(target, ast.Subscript) else target))
-    elif isinstance(statement, ast.Assign):
-        targets = [one for one in statement.targets if isinstance(one, ast.Subscript)]
-        names += [dotted(one.value) for one in targets]
-    for _, call in calls(statement):
-        if _is_in_place(call.func):
-            of_module = last_name(call.func.value) in _MODULES and call.args
-            names.append(dotted(call.args[0] if of_module else call.func.value))
-        if says_inplace(call):
-            names += [name for one in call.args for name in loaded(one)]
+    names = []
+    for one in changed_expressions(statement):
+        inner = one
+        while isinstance(inner, ast.Subscript):
+            inner = inner.value
+        names.append(dotted(inner))
     return [name for name in names if name is not None]
 
 
+def changed_expressions(statement: ast.stmt) -> list[ast.expr]:
+    """The expressions whose tensor a statement changes in place."""
+    found: list[ast.expr] = []
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.AugAssign):
+        found.append(statement.target)
+    elif isinstance(statement, ast.Assign):
+        targets += statement.targets
+    for one in targets:  # grows while it is walked
+        if isinstance(one, (ast.Tuple, ast.List)):
+            targets += one.elts
+        elif isinstance(one, ast.Subscript):
+            found.append(one)
+    for _, call in calls(statement):
+        if _is_in_place(call.func) and call.func.attr not in _NO_CHANGE:
+            of_module = last_name(call.func.value) in _MODULES and call.args
+            found.append(call.args[0] if of_module else call.func.value)
+        if says_inplace(call):
+            found += call.args
+        found += [word.value for word in call.keywords if word.arg == "out"]
+    return found
+
+
+# Methods that change a flag, or what a tensor is connected with, not its numbers.
+_NO_CHANGE = {"requires_grad_", "detach_", "share_memory_", "rename_", "retain_grad_"}
 _MODULES = ("torch", "F", "functional", "init")  # `torch.relu_(y)` changes `y`
 
 
