@@ -74,6 +74,15 @@ class Case:
         return []
 
     @cached_property
+    def keeps_graph(self) -> bool:
+        """Whether this backward pass frees nothing itself."""
+        for names in torch_locals(self.trace, _ENGINE):
+            for key in ("retain_graph", "create_graph"):
+                if names.get(key) is True:
+                    return True
+        return False
+
+    @cached_property
     def inputs(self) -> list[Any]:
         """What autograd.grad() was asked to differentiate by."""
         for names in torch_locals(self.trace, {"grad": "autograd/__init__.py"}):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gradbook.see.lines import SourceLine
+from gradbook.see.source import parse
 from gradbook.understand.culprit.names import (
     installed,
     members,
@@ -29,7 +30,7 @@ from gradbook.understand.culprit.names import (
     plain,
     resolve,
 )
-from gradbook.understand.culprit.source import Scope, parse, scope_at
+from gradbook.understand.culprit.source import Scope, scope_at
 
 _MOST_PLACES = 50
 

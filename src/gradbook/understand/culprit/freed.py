@@ -1,6 +1,7 @@
 """Through which variable a program reuses a part of a graph that backward has freed."""
 
 import ast
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -40,6 +41,7 @@ def graph_freed(case: Case) -> Finding:
             shared.by_one_loss,
             shared.by_loop,
             shared.by_attribute,
+            shared.by_global,
             shared.by_other_loss,
             shared.by_earlier_backward,
             shared.by_outside,
@@ -55,14 +57,13 @@ def graph_freed(case: Case) -> Finding:
         if made is not None:
             finding.details["made at"] = made
             finding.facts.append(f"It is made in {made}.")
-    freed = shared.part(found)
+        finding.cures += [found.cure] if found.cure else []
+    freed, every = shared.part(found)
     if freed:
         kinds = dict.fromkeys(torch_internals.node_name(node) for node in freed)
         finding.details["freed nodes"] = listed(kinds, code=False, most=20)
-        finding.facts.append(
-            f"{len(freed)} of the {len(case.graph)} nodes of its graph are freed: "
-            f"{listed(kinds, code=False)}."
-        )
+        among = "Freed before this backward began" if every else "Some that were freed before"
+        finding.facts.append(f"{among}: {listed(kinds, code=False)}.")
     return finding
 
 
@@ -72,6 +73,7 @@ class _Found(NamedTuple):
     name: str
     variant: str
     fact: str
+    cure: str = ""
 
 
 class _Shared:
@@ -113,18 +115,26 @@ class _Shared:
             self._candidates[place] = dict(nearest)
         return self._candidates[place]
 
-    def part(self, found: _Found | None) -> list[Node]:
-        """The freed nodes; behind the guilty result, if it is in this graph."""
-        below = None
+    def part(self, found: _Found | None) -> tuple[list[Node], bool]:
+        """The nodes that were freed before this backward began, and whether these are all.
+
+        It has freed nodes itself, from the last recorded one on, until it met the first of those.
+        """
+        if self.case.keeps_graph or (found is not None and found.variant == "E07"):
+            return [node for node in self.case.graph if node in self.freed], True
         if found is not None and found.variant in ("E07c", "E07d", "E07e"):
             nodes = (self.candidates(place).get(found.name) for place in self.case.places)
             node = next((one for one in nodes if one is not None), None)
-            below = torch_internals.walk([node]) if node is not None else None
-        return [
-            node
-            for node in self.case.graph
-            if node in self.freed and (below is None or node in below)
-        ]
+            below = torch_internals.walk([node]) if node is not None else {}
+            if below:
+                return [one for one in self.case.graph if one in self.freed and one in below], True
+        numbers = {node: torch_internals.node_number(node) for node in self.saving}
+        left = [numbers[node] for node in self.saving if node not in self.freed]
+        newest = max(left, default=0)
+        freed = sorted(self.freed, key=lambda node: numbers[node])
+        # What is older than a node that is not freed, this backward has not reached.
+        sure = [node for number, node in enumerate(freed) if not number or numbers[node] < newest]
+        return sure, False
 
     def made(self, name: str) -> str | None:
         """The last line that binds a name, in the innermost frame that has one."""
@@ -160,14 +170,42 @@ class _Shared:
                 variable = name.partition("[")[0]
                 if variable not in inside and variable in read:
                     fact = f"`{name}` was computed before the loop; every turn uses it."
-                    return _Found(name, "E07c", fact)
+                    return _Found(name, "E07c", fact, self.cure_of_constant(place, name))
             carried = carried_names(_statements(loop))
             for name in (*self.root_names, *names, *self.beside(place, carried)):
                 variable = name.partition("[")[0]
                 if variable in carried:
                     fact = f"`{variable}` is carried from one turn of the loop to the next."
-                    return _Found(variable, "E07b", fact)
+                    return _Found(variable, "E07b", fact, self.cure_of_state(place, variable))
         return None
+
+    def cure_of_constant(self, place: Place, name: str) -> str:
+        """Computed in the loop it helps only if what it is made from has no freed graph itself."""
+        variable = name.partition("[")[0]
+        scope = place.scope
+        made = scope.definitions(variable, place.number) if scope is not None else []
+        read = read_in(*own_parts(made[0])) if made else set()
+        others = [
+            one for one in self.candidates(place) if one.partition("[")[0] in read - {variable}
+        ]
+        if not others:
+            return ""
+        return (
+            f"Detach it where it is made, as nothing behind it can be computed again from "
+            f"`{others[0]}`, whose graph is freed too: {_detached(place, variable)}."
+        )
+
+    def cure_of_state(self, place: Place, variable: str) -> str:
+        """What has to stand behind backward."""
+        if variable in {name.partition("[")[0] for name in self.root_names}:
+            return (
+                "Call `backward()` on the loss of this turn alone, and add up numbers: "
+                "`total += loss.item()`; or call it once, on the sum, after the loop."
+            )
+        return (
+            f"After `backward()`: {_detached(place, variable)}; the next step then starts from "
+            "the numbers alone."
+        )
 
     def beside(self, place: Place, carried: set[str]) -> Iterator[str]:
         """Carried results outside this graph that have a part in common with it.
@@ -195,15 +233,37 @@ class _Shared:
 
     def by_attribute(self, place: Place) -> _Found | None:
         """A result that an object keeps from one call of its methods to the next."""
-        for name in self.candidates(place):
-            path, _, attribute = name.partition("[")[0].rpartition(".")
-            makers = _makers(place.resolve(path)[1], attribute) if path else {}
-            if any(makers.values()):
+        within = list(self.candidates(place))
+        for name in (*within, *(name for name, _ in self.others(place))):
+            kept = name.partition("[")[0]
+            path, attribute, owner = _attribute_of(place, kept)
+            makers = _makers(owner, attribute) if path else {}
+            if any(makers.values()) and (name in within or any(self.beside(place, {kept}))):
                 fact = f"`{name}` keeps its graph from one call to the next."
-                return _Found(name, "E07b", fact)
-            if list(makers) == ["__init__"]:
+                return _Found(name, "E07b", fact, self.cure_of_state(place, f"{path}.{attribute}"))
+            if name in within and list(makers) == ["__init__"]:
                 fact = f"`{name}` was computed once, in `__init__`; every call uses it."
-                return _Found(name, "E07c", fact)
+                cure = "Compute it in each call, or `detach()` it if it needs no gradient."
+                return _Found(name, "E07c", fact, cure)
+        return None
+
+    def by_global(self, place: Place) -> _Found | None:
+        """A global variable, or one of the function around, that is computed from its old value."""
+        scope = place.scope
+        if scope is None:
+            return None
+        outer = {
+            name
+            for one in scope.statements
+            if isinstance(one, (ast.Global, ast.Nonlocal))
+            for name in one.names
+        }
+        carried = carried_names(scope.statements) & outer
+        for name in (*self.candidates(place), *self.beside(place, carried)):
+            variable = name.partition("[")[0]
+            if variable in carried:
+                fact = f"`{variable}` keeps its graph from one call to the next."
+                return _Found(variable, "E07b", fact, self.cure_of_state(place, variable))
         return None
 
     def by_other_loss(self, place: Place) -> _Found | None:
@@ -216,7 +276,7 @@ class _Shared:
             for name, shared in candidates.items():
                 if shared in theirs:
                     fact = f"`{name}` belongs to the graph of `{other}` too."
-                    return _Found(name, "E07d", fact)
+                    return _Found(name, "E07d", fact, _cure_of_shared(place, name))
         return None
 
     def by_earlier_backward(self, place: Place) -> _Found | None:
@@ -233,7 +293,7 @@ class _Shared:
                         f"`{name}` was made before the backward in line {one.lineno}, "
                         "and is used again after it."
                     )
-                    return _Found(name, "E07d", fact)
+                    return _Found(name, "E07d", fact, _cure_of_shared(place, name))
         return None
 
     def by_outside(self, place: Place) -> _Found | None:
@@ -279,6 +339,16 @@ def _statements(loop: Loop) -> list[ast.stmt]:
     return sorted(inside, key=lambda one: one.lineno)
 
 
+def _attribute_of(place: Place, name: str) -> tuple[str, str, object]:
+    """Of a name such as ``self.memory.hidden`` the nearest object whose methods bind the rest."""
+    parts = name.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        path, owner = place.resolve(".".join(parts[:count]))
+        if path == ".".join(parts[:count]) and _makers(owner, parts[count]):
+            return path, parts[count], owner
+    return "", "", None
+
+
 def _makers(owner: object, attribute: str) -> dict[str, bool]:
     """The methods that bind an attribute, and whether they compute it from what it was before."""
     makers = {}
@@ -288,9 +358,44 @@ def _makers(owner: object, attribute: str) -> dict[str, bool]:
             scope = scope_of(function) if function is not None else None
             if function is not None and scope is not None and function.__code__.co_argcount:
                 name = f"{function.__code__.co_varnames[0]}.{attribute}"
-                if scope.stores(name):
+                if scope.stores(name) or any(name in _added_to(one) for one in scope.statements):
                     makers[key] = name in carried_names(scope.statements)
     return makers
+
+
+def _detached(place: Place, variable: str) -> str:
+    """The assignment that takes a state out of its graph."""
+    path, value = place.resolve(variable)
+    if path == variable and issubclass(type(value), dict):
+        return f"`{variable} = {{key: one.detach() for key, one in {variable}.items()}}`"
+    if path == variable and issubclass(type(value), (list, deque)):
+        return f"`{variable} = [one.detach() for one in {variable}]`"
+    if path == variable and issubclass(type(value), tuple):
+        return f"`{variable} = tuple(one.detach() for one in {variable})`"
+    return f"`{variable} = {variable}.detach()`"
+
+
+def _cure_of_shared(place: Place, name: str) -> str:
+    """Where an optimizer steps between two backward passes, both losses cannot keep one graph."""
+    scope = place.scope
+    now = scope.statement if scope is not None else None
+    if scope is None or now is None:
+        return ""
+    first = min((one.lineno for one, _ in _backwards(scope)), default=now.lineno)
+    steps = [
+        one
+        for one in scope.statements
+        if first <= one.lineno < now.lineno
+        for called, _ in calls(one)
+        if called.rpartition(".")[2] == "step"
+    ]
+    if not steps:
+        return ""
+    return (
+        f"Give the first loss `{name}.detach()`, if it is not to train what made `{name}`. "
+        f"Else all backward passes first, with `retain_graph=True` for all but the last, and then "
+        f"the steps."
+    )
 
 
 def _backwards(scope: Scope) -> list[tuple[ast.stmt, str | None]]:
@@ -367,11 +472,15 @@ def carried_names(statements: list[ast.stmt]) -> set[str]:
 
 
 def _added_to(statement: ast.stmt) -> set[str]:
-    """``y`` of ``y += x`` and of ``y.append(x)``, which keep what it was before."""
+    """``y`` of ``y += x``, ``y.append(x)`` and ``y[0] = x``, which keep what it was before."""
     if isinstance(statement, ast.AugAssign):
         return bound(statement)
     called = (called.rpartition(".") for called, _ in calls(statement))
-    return {name for name, _, method in called if name and method in ("append", "extend")}
+    added = {name for name, _, method in called if name and method in ("append", "extend")}
+    for target in statement.targets if isinstance(statement, ast.Assign) else ():
+        name = dotted(target.value) if isinstance(target, ast.Subscript) else None
+        added |= {name} if name is not None else set()
+    return added
 
 
 def _detaches(statement: ast.stmt, name: str) -> bool:

@@ -1,5 +1,6 @@
 """Which tensors of the failing line a message speaks of."""
 
+import ast
 import re
 from collections.abc import Callable
 
@@ -7,9 +8,11 @@ import torch
 from torch import Tensor
 
 from gradbook.see import torch_internals
-from gradbook.understand.culprit.case import Case, Finding, Operand, describe, made_by
-from gradbook.understand.culprit.frames import torch_locals
+from gradbook.understand.culprit.case import Case, Finding, Operand, describe, made_by, quoted
+from gradbook.understand.culprit.changes import may_have_run
+from gradbook.understand.culprit.frames import Place, torch_locals
 from gradbook.understand.culprit.names import is_tensor, members, modules_in
+from gradbook.understand.culprit.source import calls, last_name, own_parts, read_in
 
 Method = Callable[[Case], Finding]
 _Test = Callable[[Tensor], bool]
@@ -247,12 +250,62 @@ def grad_is_none(case: Case) -> Finding:
     """The tensor of the line that has no gradient, and why."""
     for name, tensor in case.at_hand():
         if not tensor.is_leaf and not tensor.retains_grad:
-            fact = f"`{name}` is not a leaf ({made_by(tensor)}), so its gradient is not kept."
-            return Finding(subject=name, facts=[fact], variant="E16b")
+            return _of_result(case, name, tensor)
         if tensor.grad is None:
-            why = "no backward has reached it" if tensor.requires_grad else "it requires no grad"
-            return Finding(subject=name, facts=[f"`{name}.grad` is None: {why}."], variant="E16")
+            return _of_leaf(case, name, tensor)
     return Finding()
+
+
+def _of_result(case: Case, name: str, tensor: Tensor) -> Finding:
+    """A result: either an update has bound the name to it, or it never was a leaf."""
+    fact = f"`{name}` is not a leaf ({made_by(tensor)}), so its gradient is not kept."
+    place = case.place
+    scope = place.scope if place is not None else None
+    made = scope.definitions(name, place.number) if scope is not None and place is not None else []
+    if not made:
+        return Finding(name, [fact], "E16c")
+    itself = [one for one in made if name in read_in(*own_parts(one))]
+    if itself:
+        return Finding(name, [fact, f"{quoted(itself[0])} binds the name to it."], "E16b")
+    finding = Finding(name, [fact, f"It is made in {quoted(made[0])}."], "E16c")
+    finding.details["made at"] = quoted(made[0])
+    return finding
+
+
+def _of_leaf(case: Case, name: str, tensor: Tensor) -> Finding:
+    """A leaf without a gradient: before the first backward, or one left it out."""
+    if not tensor.requires_grad:
+        fact = f"`{name}.grad` is None: `{name}` requires no grad."
+        return Finding(name, [fact], "E16d")
+    fact = f"`{name}.grad` is None: it is a leaf that requires grad, and holds no gradient now."
+    finding = Finding(name, [fact], excluded={"E16b", "E16c"})
+    ran = [(place, one) for place in case.places for one in _ran(place, ("backward",))]
+    seen = all(place.scope is not None for place in case.places)
+    if seen and not ran:
+        finding.facts.append("No `backward()` stands before this line.")
+        finding.variant = "E16"
+        return finding
+    for place, backward in ran[-1:]:
+        cleared = [one for one in _ran(place, ("zero_grad",)) if one.lineno > backward.lineno]
+        if cleared:
+            finding.facts.append(f"{quoted(cleared[-1])} has set it to None since.")
+            finding.variant = "E16"
+        else:
+            finding.likely.append("E16d")
+    return finding
+
+
+def _ran(place: Place, methods: tuple[str, ...]) -> list[ast.stmt]:
+    """The statements that call a method and may have run before the present line."""
+    scope = place.scope
+    if scope is None:
+        return []
+    return [
+        one
+        for one in scope.statements
+        if may_have_run(scope, one)
+        and any(last_name(call.func) in methods for _, call in calls(one))
+    ]
 
 
 def deepcopied(case: Case) -> Finding:
