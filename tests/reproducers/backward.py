@@ -55,6 +55,36 @@ def cure_e01c():
     assert logits.grad.abs().sum() > 0
 
 
+def e01d_reentrant_checkpoint_without_an_input_that_requires_grad():
+    """The parameters of the layer do not count."""
+    layer, batch = nn.Linear(3, 1), torch.ones(4, 3)
+    output = checkpoint(layer, batch, use_reentrant=True)
+    output.mean().backward()
+
+
+def cure_e01d():
+    """The other variant looks at the parameters too."""
+    layer, batch = nn.Linear(3, 1), torch.ones(4, 3)
+    checkpoint(layer, batch, use_reentrant=False).mean().backward()
+    assert layer.weight.grad.tolist() == [[1, 1, 1]]
+
+
+def e01e_gradient_without_a_graph():
+    """A penalty on a gradient that was taken without create_graph."""
+    x = torch.ones(3, requires_grad=True)
+    (slope,) = torch.autograd.grad((x**3).sum(), x)
+    penalty = slope.square().sum()
+    penalty.backward()
+
+
+def cure_e01e():
+    """Record how the gradient is computed."""
+    x = torch.ones(3, requires_grad=True)
+    (slope,) = torch.autograd.grad((x**3).sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert x.grad.tolist() == [36, 36, 36]
+
+
 def e154b_autograd_grad_inside_vmap():
     """autograd.grad inside vmap: what is computed there is not recorded."""
     weight = torch.ones(3, requires_grad=True)
@@ -385,6 +415,38 @@ def cure_e16b():
             weight -= 0.1 * weight.grad
         weight.grad = None
     assert weight.is_leaf
+
+
+def e16c_gradient_of_a_result():
+    """A backward pass keeps the gradients of leaves only."""
+    x = torch.ones(3, requires_grad=True)
+    row = x.unsqueeze(0)
+    row.sum().backward()
+    row.grad.data.clamp_(max=1)
+
+
+def cure_e16c():
+    """Read the gradient of the leaf."""
+    x = torch.ones(3, requires_grad=True)
+    row = x.unsqueeze(0)
+    row.sum().backward()
+    assert x.grad.data.clamp_(max=1).tolist() == [1, 1, 1]
+
+
+def e16d_left_out_by_the_backward_pass():
+    """The loss was computed without this tensor."""
+    used = torch.ones(3, requires_grad=True)
+    forgotten = torch.ones(3, requires_grad=True)
+    (used * 2).sum().backward()
+    forgotten.grad.clamp_(max=1)
+
+
+def cure_e16d():
+    """Compute the loss from it."""
+    used = torch.ones(3, requires_grad=True)
+    forgotten = torch.ones(3, requires_grad=True)
+    (used * forgotten).sum().backward()
+    assert forgotten.grad.clamp_(max=1).tolist() == [1, 1, 1]
 
 
 def w01_grad_of_a_non_leaf():

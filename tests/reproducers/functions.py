@@ -133,6 +133,25 @@ def cure_e102():
     assert bias.grad.tolist() == [2, 2, 2]
 
 
+def e102b_leaf_with_new_data():
+    """The graph of `used` holds the node of the leaf, with the shape from before."""
+    x, bias = torch.ones(2, 3), torch.empty(0, requires_grad=True)
+    used = bias.view_as(bias)
+    bias.data = torch.ones(3)
+    AddBiasRight.apply(x, bias).sum().backward()
+    assert used.shape == (0,)
+
+
+def cure_e102b():
+    """Give the leaf its shape first, then change its values."""
+    x, bias = torch.ones(2, 3), torch.zeros(3, requires_grad=True)
+    used = bias.view_as(bias)
+    bias.data.copy_(torch.ones(3))
+    AddBiasRight.apply(x, bias).sum().backward()
+    assert bias.grad.tolist() == [2, 2, 2]
+    assert used.shape == (3,)
+
+
 class SavesANumber(Function):
     """Saves something that is not a tensor."""
 

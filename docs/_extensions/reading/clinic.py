@@ -59,7 +59,7 @@ class Why(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Causes as a sentence or a list."""
         entry = load()[argument]
-        yield from _block(_("Why"), entry.because)
+        yield from _block(_("Why"), (*entry.because, *entry.possible))
         if entry.signal:
             yield from ("", f"**{_('How to recognise it')}.** {_text(entry.signal)}")
         if len(entry.examples) > 1:

@@ -175,9 +175,9 @@ def catalogue_texts() -> list[str]:
     catalogue = load()
     found = [group.title for group in catalogue.groups]
     for entry in catalogue.entries:
-        found += [entry.title, *entry.because, *entry.cures, entry.signal]
+        found += [entry.title, *entry.because, *entry.possible, *entry.cures, entry.signal]
         for one in entry.variants:
-            found += [one.title, one.because, one.cure]
+            found += [one.title, one.because, one.cure, one.tell]
     return [text for text in dict.fromkeys(found) if text]
 
 

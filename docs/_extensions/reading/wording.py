@@ -59,6 +59,7 @@ SENTENCES = (
     "no loss is a number",
     # an explanation
     "Because",
+    "One of these",
     "Cure",
     "Details",
     "related",
@@ -219,18 +220,42 @@ def _catalogue_texts() -> dict[str, str]:
     """Texts of the catalogue by how `Explanation` writes them."""
     found = {}
     for entry in load().entries:
-        texts = [entry.title, *entry.because, *entry.cures, entry.signal]
-        texts += [text for one in entry.variants for text in (one.title, one.because, one.cure)]
+        texts = [entry.title, *entry.because, *entry.possible, *entry.cures, entry.signal]
+        for one in entry.variants:
+            texts += [one.title, one.because, one.cure, one.tell]
         found |= {text.replace("`", ""): text for text in texts}
     return found
+
+
+@cache
+def _causes() -> dict[str, tuple[str, str, str]]:
+    """A cause that is left, as `Explanation` writes it, with its three texts."""
+    variants = [one for entry in load().entries for one in entry.variants]
+    return {
+        f"{one.title}: {one.because} {one.tell}".strip().replace("`", ""): (
+            one.title,
+            one.because,
+            one.tell,
+        )
+        for one in variants
+    }
 
 
 def _of_catalogue(html: str, gettext: Callable[[str], str]) -> str | None:
     plain = unescape(re.sub(r"</?code>", "", html))
     text = _catalogue_texts().get(plain)
-    if text is None:
+    if text is not None:
+        return _marked(gettext(text))
+    cause = _causes().get(plain)
+    if cause is None:
         return None
-    parts = gettext(text).replace("&", "&amp;").replace("<", "&lt;").split("`")
+    title, because, tell = (gettext(part) if part else "" for part in cause)
+    return _marked(f"{title}: {because} {tell}".strip())
+
+
+def _marked(text: str) -> str:
+    """Escaped, with what stands in backquotes as code."""
+    parts = text.replace("&", "&amp;").replace("<", "&lt;").split("`")
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
 
 

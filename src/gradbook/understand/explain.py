@@ -179,8 +179,8 @@ def _of_entry(
 ) -> Explanation:
     """Facts first; then the cause where it is known, else the causes that are left."""
     because, cures = [*finding.facts], [*finding.cures]
-    variant = entry.variant_of(message)
-    variant = next((one for one in entry.variants if one.source == finding.variant), variant)
+    seen = next((one for one in entry.variants if one.source == finding.variant), None)
+    variant = seen or entry.variant_of(message)
     possible: list[str] = []
     if variant is not None:
         because += [] if finding.complete else [variant.because]
@@ -188,11 +188,9 @@ def _of_entry(
         finding.details["cause"] = variant.title
     else:
         because += entry.because
-        possible = [*entry.possible, *map(_told_variant, _left(entry, finding))]
-    if not finding.cures:
-        cures += entry.cures
-    if variant is not None:
-        cures = cures[:_MOST_CURES]
+        possible = [_told_variant(one) for one in _left(entry, finding)] or [*entry.possible]
+    if seen is None:  # what helps against other causes does not help here
+        cures = [*cures, *entry.cures][: _MOST_CURES if variant is not None else None]
     if entry.related:
         finding.details["related"] = ", ".join(entry.related)
     return Explanation(

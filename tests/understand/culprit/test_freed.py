@@ -1,6 +1,7 @@
 """Tests of `gradbook.understand.culprit.freed`: which variable carries a freed part of a graph."""
 
 import ast
+import collections
 
 import pytest
 import torch
@@ -392,3 +393,172 @@ def test_a_memory_in_a_module():
             net(torch.ones(1, 2)).sum().backward()
 
     assert found(program).subject == "net.kept"
+
+
+# ------------------------------------------------------------------ states that are kept elsewhere
+
+
+class Recurrent(nn.Module):
+    """Keeps its state as an attribute."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.rnn, self.head, self.h = kind(2, 3, batch_first=True), nn.Linear(3, 1), None
+
+    def forward(self, x):
+        """The loss comes from the output beside the state."""
+        y, self.h = self.rnn(x, self.h)
+        return self.head(y[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "cure"),
+    [
+        (nn.GRU, "model.h", "`model.h = model.h.detach()`"),
+        (nn.RNN, "model.h", "`model.h = model.h.detach()`"),
+        (nn.LSTM, "model.h[0]", "`model.h = tuple(one.detach() for one in model.h)`"),
+    ],
+)
+def test_a_state_beside_the_graph_of_the_loss(kind, subject, cure):
+    """The most frequent report there is; the cure fits what the state is."""
+
+    def program():
+        model = Recurrent(kind)
+        for _ in range(2):
+            loss = model(torch.randn(1, 4, 2)).sum()
+            loss.backward()
+
+    explanation = found(program)
+    assert explanation.subject == subject
+    assert cure in explanation.cure.splitlines()[0]
+    model = Recurrent(kind)
+    for _ in range(2):
+        model(torch.randn(1, 4, 2)).sum().backward()
+        exec(cure.strip("`"), {"model": model})
+
+
+class Kept(nn.Module):
+    """Keeps its state in a container."""
+
+    def __init__(self, box):
+        super().__init__()
+        self.cell, self.box = nn.GRUCell(2, 3), box
+
+    def forward(self, x):
+        """The element is computed from itself."""
+        self.box["h"] = self.cell(x, self.box.get("h"))
+        return self.box["h"]
+
+
+@pytest.mark.parametrize(
+    "kind", [dict, collections.OrderedDict, lambda: collections.defaultdict(lambda: None)]
+)
+def test_a_state_in_a_container(kind):
+    """Of any kind that can be read without running code of the program."""
+
+    def program():
+        model = Kept(kind())
+        for _ in range(2):
+            model(torch.randn(1, 2)).sum().backward()
+
+    explanation = found(program)
+    assert explanation.subject == "model.box['h']"
+    assert explanation.details["cause"] == "A hidden state is carried on"
+
+
+def test_a_global_state():
+    """`global state` in a function that is called again and again."""
+    cell, state = nn.GRUCell(2, 3), torch.zeros(1, 3)
+
+    def step():
+        nonlocal state
+        state = cell(torch.randn(1, 2), state)
+        state.sum().backward()
+
+    def program():
+        for _ in range(2):
+            step()
+
+    explanation = found(program)
+    assert explanation.subject == "state"
+    assert explanation.details["cause"] == "A hidden state is carried on"
+
+
+def test_what_the_failing_pass_frees_itself_is_not_told():
+    """Only what was freed before it began; the loss, computed anew, is not to blame."""
+
+    def program():
+        state = torch.ones(3, requires_grad=True) * 1
+        for _ in range(2):
+            state = torch.tanh(state)
+            loss = state.exp().sin().cos().sum()
+            loss.backward()
+
+    explanation = found(program)
+    assert explanation.subject == "state"
+    assert explanation.details["freed nodes"] == "MulBackward0"
+    assert "Cos" not in str(explanation)
+
+
+def test_a_pass_that_keeps_its_graph_frees_nothing_itself():
+    """So all that is freed was freed before."""
+
+    def program():
+        x = torch.ones(3, requires_grad=True)
+        hidden = x.exp()
+        hidden.sum().backward()
+        loss = hidden.sin().sum()
+        loss.backward(retain_graph=True)
+
+    assert found(program).details["freed nodes"] == "ExpBackward0"
+
+
+# ------------------------------------------------------------------------------------- cures
+
+
+def test_a_loss_that_is_summed_over_the_turns():
+    """To detach the sum would not help."""
+
+    def program():
+        weight = torch.ones(3, requires_grad=True)
+        total = 0
+        for _ in range(2):
+            total = total + (weight**2).sum()
+            total.backward()
+
+    assert found(program).cure.splitlines()[0].startswith("Call `backward()` on the loss of")
+
+
+def test_two_losses_with_a_step_between():
+    """One backward pass on the sum would train the first model by the second loss."""
+
+    def program():
+        made, judge = nn.Linear(2, 2), nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(judge.parameters(), lr=0.1)
+        fake = made(torch.randn(3, 2)).tanh()
+        judge(fake).mean().backward()
+        optimizer.step()
+        loss = -judge(fake).mean()
+        loss.backward()
+
+    explanation = found(program)
+    assert explanation.subject == "fake"
+    assert explanation.cure.splitlines()[0].startswith("Give the first loss `fake.detach()`")
+
+
+def test_a_constant_that_is_made_from_another_one():
+    """To compute it in the loop would not help: its operands carry the freed graph."""
+
+    def program():
+        value = nn.Linear(2, 1)
+        x = torch.randn(5, 2)
+        values = value(x).exp()
+        advantage = (1 - values).square()
+        for _ in range(2):
+            loss = (value(x) * advantage).mean()
+            loss.backward()
+
+    explanation = found(program)
+    assert explanation.subject == "advantage"
+    assert "`advantage = advantage.detach()`" in explanation.cure.splitlines()[0]
+    assert "`values`" in explanation.cure.splitlines()[0]

@@ -55,6 +55,7 @@ IN_PLACE = [entry for entry in ENTRIES.entries if entry.group == "in-place"]
 ASKED = [*IN_PLACE, ENTRIES["graph-freed"], ENTRIES["no-graph"]]
 GUILTY = {
     **{"E01": "weight", "E01b": "prediction", "E01c": "wrong", "E154b": "outputs"},
+    **{"E01d": "output", "E01e": "slope"},
     **{"E07": "loss", "E07b": "hidden", "E07c": "scaled", "E07d": "features", "E07e": "hidden"},
     **{"E115": "y", "E22": "weight", "E207": "weight", "E109": None, "E23": "weight"},
     **{"E40": "y", "E40b": "critic.weight", "E40c": "states", "E40d": "embedding.weight"},
@@ -77,7 +78,7 @@ def test_the_bar_of_named_variables():
     ("source", "subject", "variant"),
     [
         *[(source, GUILTY[source], source) for source in GUILTY if source.startswith("E07")],
-        *[(source, GUILTY[source], source) for source in ("E01", "E01b", "E01c", "E154b")],
+        *[(one, GUILTY[one], one) for one in ("E01", "E01b", "E01c", "E01d", "E01e", "E154b")],
         *[(source, GUILTY[source], source) for source in GUILTY if source.startswith("E40")],
         ("E213", "model.noise", "E213"),
         ("E115", "y", "E115"),
@@ -85,6 +86,10 @@ def test_the_bar_of_named_variables():
         ("E08b", "first", "E08b"),
         ("E16", "weight", "E16"),
         ("E16b", "weight", "E16b"),
+        ("E16c", "row", "E16c"),
+        ("E16d", "forgotten", "E16d"),
+        ("E102", "bias", "E102"),
+        ("E102b", "bias", "E102b"),
     ],
 )
 def test_the_cause_is_told(source, subject, variant):
@@ -102,6 +107,8 @@ OTHERS = {
     **{"E306": "batch and weight", "E202": "features and second.weight", "E204": "logits"},
     **{"E203": "prediction and target", "E31": "weight", "E35": "weight", "E36": "weight"},
     **{"E37": "weight", "E38": "y", "E39": "y", "E39b": "x", "E50": "features", "E52": "weight"},
+    **{"E24": "model.weight", "E201": "model.weight", "E210": "second.weight"},
+    **{"E211": "layer.bias"},
     **{"E53": "features", "E67": "weight", "E70": "x", "E80": "x", "E81": "y", "E231": "losses"},
     **{"E232": "loss", "E310": "loss", "E20": None, "E91": None, "E146": None},
 }

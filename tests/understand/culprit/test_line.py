@@ -1,6 +1,8 @@
 """Tests of `gradbook.understand.culprit.line`: which tensors of a line a message speaks of."""
 
 import copy
+import types
+import warnings
 
 import pytest
 import torch
@@ -219,3 +221,137 @@ def test_the_output_of_a_hooked_module():
 
     assert subject(program) == "out"
     assert subject(unnamed) is None
+
+
+# ------------------------------------------------------------------------- .grad that is None
+
+
+def none_grad(program):
+    """The explanation of a `.grad` that is None, and the first cure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of the same, a line before
+        explanation = explain(raised(program))
+    assert explanation.code == "grad-is-none"
+    return explanation, explanation.cure.splitlines()[0]
+
+
+def test_a_result_is_no_update():
+    """A view that was read: the line that makes it is told, and the cure is the leaf's gradient."""
+
+    def program():
+        x = torch.ones(3, requires_grad=True)
+        y = x.unsqueeze(0)
+        y.sum().backward()
+        y.grad.data  # noqa: B018
+
+    explanation, cure = none_grad(program)
+    assert explanation.subject == "y"
+    assert any("It is made in line" in fact for fact in explanation.because)
+    assert "no_grad" not in str(explanation)
+    assert cure.startswith("Read the gradient of the leaf")
+
+
+def test_an_update_in_a_loop():
+    """The name is bound to what is computed from itself."""
+
+    def program():
+        w = torch.ones(3, requires_grad=True)
+        for _ in range(2):
+            (w * w).sum().backward()
+            w = w - 0.1 * w.grad
+
+    explanation, cure = none_grad(program)
+    assert explanation.details["cause"].startswith("`w = w - lr * w.grad`")
+    assert "torch.no_grad()" in cure
+
+
+def test_a_gradient_that_was_cleared_since():
+    """`zero_grad()` stands between."""
+
+    def program():
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.zero_grad()
+        return model.weight.grad.norm()
+
+    explanation, cure = none_grad(program)
+    assert any("`optimizer.zero_grad()`" in fact for fact in explanation.because)
+    assert cure == "Read it between `backward()` and `zero_grad()`."
+
+
+def test_a_backward_that_left_it_out():
+    """Another model's loss."""
+
+    def program():
+        model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+        other(torch.ones(1, 2)).sum().backward()
+        model.weight.grad.zero_()
+
+    explanation, _ = none_grad(program)
+    assert any(
+        "`other(torch.ones(1, 2)).sum().backward()` left it out" in one
+        for one in explanation.because
+    )
+
+
+def test_a_library_may_have_run_a_backward():
+    """Nothing is said of what cannot be seen."""
+
+    def program():
+        model = nn.Linear(2, 1)
+        statistics.fit(model)
+        model.weight.grad.zero_()
+
+    statistics = types.SimpleNamespace(fit=len)
+    explanation = explain(raised(program))
+    assert explanation.code != "grad-is-none" or explanation.possible
+
+
+def test_a_loop_variable_has_a_better_name():
+    """The parameter's name in its module."""
+
+    def program():
+        model = nn.Linear(2, 1)
+        for p in model.parameters():
+            p.grad.zero_()
+
+    explanation, _ = none_grad(program)
+    assert explanation.subject == "model.weight"
+
+
+def test_an_augmented_assignment_to_a_part():
+    """`b[:, 4] += 1` names `b`."""
+
+    def columns():
+        b = torch.ones(2, 5, requires_grad=True)
+        b[:, 4] += 1
+
+    def bias():
+        layer = nn.Linear(3, 3)
+        layer.bias[2:] *= 0.5
+
+    assert subject(columns) == "b"
+    assert subject(bias) == "layer.bias"
+
+
+class Plain(torch.autograd.Function):
+    """Returns a gradient of a shape of its own."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        return x * w
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None, gradient.reshape(3, 1).expand(3, 2)
+
+
+def test_a_gradient_of_the_wrong_shape_without_a_broadcast():
+    """Nothing was broadcast: the cure is to return the right shape."""
+    w = torch.ones(3, requires_grad=True)
+    explanation = explain(raised(lambda: Plain.apply(torch.ones(3), w).sum().backward()))
+    assert explanation.code == "function-gradient-shape"
+    assert explanation.subject == "w"
+    assert "sum_to_size" not in explanation.cure.splitlines()[0]
+    assert "`Plain.backward`" in explanation.cure.splitlines()[0]

@@ -106,8 +106,17 @@ class Case:
         )
 
     def name_of(self, tensor: object) -> str | None:
-        """The name of one tensor object."""
-        return next(iter(self.names(lambda one: one is tensor)), None)
+        """The best name of one tensor object.
+
+        The innermost frame's, but not that of a loop, or of an element, if there is another.
+        """
+        found = [
+            (is_passing(place, name), name)
+            for place in self.places
+            for name, one in place.tensors()
+            if one is tensor
+        ]
+        return min(found, key=lambda pair: pair[0], default=(0, None))[1]
 
     @cached_property
     def operands(self) -> "list[Operand]":
@@ -147,6 +156,15 @@ class Case:
                 name = self.name_of(one)
                 if name is not None:
                     yield name, one
+
+
+def is_passing(place: Place, name: str) -> int:
+    """Whether a name stands for something else in the next turn of a loop; 2 for an element."""
+    if "[" in name:
+        return 2
+    stores = place.scope.stores(name) if place.scope is not None else []
+    turns = any(isinstance(one, ast.For) for one in stores)
+    return int(turns or place.code.co_name in ("<listcomp>", "<genexpr>", "<dictcomp>"))
 
 
 _HOLDERS = (nn.Module, list, tuple, dict)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -44,6 +43,12 @@ from gradbook.understand.culprit.views import Called, View, called, forwards_bel
 
 _DEEPEST = 6
 _MOST_BODIES = 300
+
+
+DDP = (
+    "DistributedDataParallel overwrites the buffers in place before each forward pass, on every "
+    "process but the first; here two came before one backward."
+)
 
 
 class Change(NamedTuple):
@@ -88,6 +93,14 @@ def changes_in(place: Place, tensor: Tensor, *, closures: bool = False) -> list[
         elif statement is scope.statement:
             found += search.running(place, statement, closures=closures)
     return _after_first_use(place, scope, tensor, found)
+
+
+def ended_calls(place: Place) -> list[tuple[str, ast.Call]]:
+    """The calls of the present statement that have ended: those inside of what is running."""
+    scope, span = place.scope, place.span
+    if scope is None or scope.statement is None or span is None:
+        return []
+    return [pair for pair in calls(scope.statement) if _ended_inside(pair[1], span)]
 
 
 def may_have_run(scope: Scope, statement: ast.stmt) -> bool:
@@ -166,8 +179,7 @@ class _Search:
         if closures and any(self._by_object(place, call) == ("E40b", "") for _, call in given):
             yield Change(statement, statement, "", "E40b")
             return
-        span = place.span
-        ended = [pair for pair in given if span is not None and _ended_inside(pair[1], span)]
+        ended = ended_calls(place)
         for found in self._inside(place, None, ended, _DEEPEST):
             yield Change(statement, *found)
 
@@ -270,21 +282,15 @@ class _Search:
 
     def _by_module(self, module: nn.Module) -> tuple[str, str] | None:
         """What the forward pass of torch's own modules changes."""
-        for path, one in submodules(module).items():
+        for one in submodules(module).values():
             kept = members(one)
-            called_as = f"`{path}` ({type(one).__name__})" if path else type(one).__name__
             if issubclass(type(one), nn.Embedding) and kept.get("max_norm") is not None:
                 if self.holds(kept.get("weight")):
                     return "E40d", ""
-            elif issubclass(type(one), _NormBase) and kept.get("training"):
-                if self.holds(kept.get("running_mean")) or self.holds(kept.get("running_var")):
-                    return "E213", f"In training {called_as} changes its running statistics."
-            elif (
-                issubclass(type(one), DistributedDataParallel)
-                and kept.get("broadcast_buffers")
-                and any(self.holds(inner) for inner in buffers_of(one).values())
+            elif issubclass(type(one), DistributedDataParallel) and any(
+                self.holds(inner) for inner in buffers_of(one).values()
             ):
-                return "E213b", ""
+                return "E213", DDP
         return None
 
 

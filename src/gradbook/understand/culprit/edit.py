@@ -15,6 +15,7 @@ from gradbook.understand.culprit.case import Case, Finding, listed, quoted
 from gradbook.understand.culprit.changes import (
     Change,
     changes_in,
+    ended_calls,
     kind_of_change,
     may_have_run,
     memory_of,
@@ -88,13 +89,22 @@ def _tell_changes(case: Case, found: "_Edited", finding: Finding) -> None:
         return
     finding.details["changed at"] = "; ".join(changes)
     finding.facts.append(f"It is changed in place in {listed(changes, code=False)}.")
-    finding.facts += list(dict.fromkeys(one.owner for one in changes.values() if one.owner))
+    owners = dict.fromkeys(one.owner for one in changes.values() if one.owner)
+    finding.facts += owners
+    if owners:
+        finding.complete = True
+        finding.cures.append(_CURE_OF_DDP)
     kinds = {one.variant for one in changes.values()}
     finding.variant = next(kind for kind in _ORDER if kind in kinds)
 
 
 # A step counts more than a line that changes the same parameter by hand.
-_ORDER = ("E40b", "E40d", "E213b", "E213", "E40c", "E40e", "E40f", "E40")
+_ORDER = ("E40b", "E40d", "E213", "E40c", "E40e", "E40f", "E40")
+
+_CURE_OF_DDP = (
+    "One forward pass, on the joined batch; or `forward_sync_buffers=False` (before torch 2.13 "
+    "`broadcast_buffers=False`)."
+)
 
 
 def _tell_what_is_left(case: Case, found: "_Edited", names: list[str], finding: Finding) -> None:
@@ -111,9 +121,7 @@ def _tell_what_is_left(case: Case, found: "_Edited", names: list[str], finding: 
     if not (isinstance(owner, nn.Embedding) and members(owner).get("max_norm") is not None):
         finding.excluded.add("E40d")
     if not is_buffer:
-        finding.excluded |= {"E213", "E213b"}
-    if not passes_through(case.trace, "nn/parallel/distributed.py") and not _has_ddp(case):
-        finding.excluded.add("E213b")
+        finding.excluded.add("E213")
     if holders:
         finding.facts.append(
             f"`{holders[0]}` holds it: each `{holders[0]}.step()` changes it in place."
@@ -125,14 +133,6 @@ def _tell_what_is_left(case: Case, found: "_Edited", names: list[str], finding: 
         finding.likely += ["E213", "E40f"]
     if found.saved_as != "result":
         finding.likely += ["E40b", "E40f"] if tensor.is_leaf else []
-
-
-def _has_ddp(case: Case) -> bool:
-    return any(
-        issubclass(type(one), nn.parallel.DistributedDataParallel)
-        for place in case.places
-        for _, one in modules_in({**place.namespace, **place.visible})
-    )
 
 
 def _owner(case: Case, names: list[str]) -> tuple[nn.Module | None, str]:
@@ -311,10 +311,11 @@ def _suspects(place: Place) -> Iterator[_Suspect]:
 def _suspects_below(place: Place) -> Iterator[_Suspect]:
     """Functions of the program that a line has called, which write into a local variable."""
     scope = place.scope
-    for statement in scope.statements if scope is not None else ():
-        if scope is not None and may_have_run(scope, statement):
-            for body in bodies_below(place, statement):
-                yield from _in_body(body)
+    if scope is None:
+        return
+    ran = [calls(one) for one in scope.statements if may_have_run(scope, one)]
+    for body in bodies_below(place, [pair for some in (*ran, ended_calls(place)) for pair in some]):
+        yield from _in_body(body)
 
 
 def _in_body(body: Called) -> Iterator[_Suspect]:

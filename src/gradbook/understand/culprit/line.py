@@ -8,11 +8,27 @@ import torch
 from torch import Tensor
 
 from gradbook.see import torch_internals
-from gradbook.understand.culprit.case import Case, Finding, Operand, describe, made_by, quoted
+from gradbook.understand.culprit.case import (
+    Case,
+    Finding,
+    Operand,
+    describe,
+    is_passing,
+    listed,
+    made_by,
+    quoted,
+)
 from gradbook.understand.culprit.changes import may_have_run
 from gradbook.understand.culprit.frames import Place, torch_locals
-from gradbook.understand.culprit.names import is_tensor, members, modules_in
-from gradbook.understand.culprit.source import calls, last_name, own_parts, read_in
+from gradbook.understand.culprit.names import (
+    is_module,
+    is_tensor,
+    members,
+    modules_in,
+    parameters_of,
+)
+from gradbook.understand.culprit.source import bound, calls, last_name, own_parts, read_in
+from gradbook.understand.culprit.views import bodies_below, called
 
 Method = Callable[[Case], Finding]
 _Test = Callable[[Tensor], bool]
@@ -36,10 +52,17 @@ def one_tensor(wanted: _Test, fact: str) -> Method:
             if len(found) > 1:
                 return Finding()
         for name, tensor in found.values():
-            return _told(fact, name, tensor)
+            return _told(fact, _better(case, name, tensor), tensor)
         return Finding()
 
     return look
+
+
+def _better(case: Case, name: str, tensor: Tensor) -> str:
+    """The name on the line, unless it is that of a loop, or of an element, and there is another."""
+    place = case.place
+    passing = place is not None and is_passing(place, name)
+    return (case.name_of(tensor) or name) if passing else name
 
 
 def written(fact: str) -> Method:
@@ -252,7 +275,7 @@ def grad_is_none(case: Case) -> Finding:
         if not tensor.is_leaf and not tensor.retains_grad:
             return _of_result(case, name, tensor)
         if tensor.grad is None:
-            return _of_leaf(case, name, tensor)
+            return _of_leaf(case, _better(case, name, tensor), tensor)
     return Finding()
 
 
@@ -261,51 +284,186 @@ def _of_result(case: Case, name: str, tensor: Tensor) -> Finding:
     fact = f"`{name}` is not a leaf ({made_by(tensor)}), so its gradient is not kept."
     place = case.place
     scope = place.scope if place is not None else None
-    made = scope.definitions(name, place.number) if scope is not None and place is not None else []
-    if not made:
+    if scope is None or place is None:
         return Finding(name, [fact], "E16c")
-    itself = [one for one in made if name in read_in(*own_parts(one))]
+    made = scope.definitions(name, place.number)
+    loops = scope.loops(scope.statement)
+    turns = [one for one in scope.stores(name) if any(loop in loops for loop in scope.loops(one))]
+    itself = [one for one in (*made, *turns) if name in read_in(*own_parts(one))]
     if itself:
         return Finding(name, [fact, f"{quoted(itself[0])} binds the name to it."], "E16b")
-    finding = Finding(name, [fact, f"It is made in {quoted(made[0])}."], "E16c")
-    finding.details["made at"] = quoted(made[0])
+    finding = Finding(name, [fact], "E16c")
+    if made:
+        finding.facts.append(f"It is made in {quoted(made[0])}.")
+        finding.details["made at"] = quoted(made[0])
     return finding
 
 
 def _of_leaf(case: Case, name: str, tensor: Tensor) -> Finding:
     """A leaf without a gradient: before the first backward, or one left it out."""
     if not tensor.requires_grad:
-        fact = f"`{name}.grad` is None: `{name}` requires no grad."
+        fact = f"`{name}.grad` is None: it requires no grad."
         return Finding(name, [fact], "E16d")
     fact = f"`{name}.grad` is None: it is a leaf that requires grad, and holds no gradient now."
     finding = Finding(name, [fact], excluded={"E16b", "E16c"})
     ran = [(place, one) for place in case.places for one in _ran(place, ("backward",))]
-    seen = all(place.scope is not None for place in case.places)
-    if seen and not ran:
+    if not ran and all(_is_told(place) for place in case.places):
         finding.facts.append("No `backward()` stands before this line.")
         finding.variant = "E16"
-        return finding
-    for place, backward in ran[-1:]:
-        cleared = [one for one in _ran(place, ("zero_grad",)) if one.lineno > backward.lineno]
-        if cleared:
-            finding.facts.append(f"{quoted(cleared[-1])} has set it to None since.")
+        if "zero_" not in case.message:
+            finding.cures.append("Call `backward()` before this line.")
+    for place, backward in ran[:1]:
+        scope = place.scope
+        since = [one for one in _ran(place, ("zero_grad",)) if one.lineno > backward.lineno]
+        if since:
+            finding.facts.append(f"It was set to None since, in {quoted(since[0])}.")
             finding.variant = "E16"
+            finding.cures.append("Read it between `backward()` and `zero_grad()`.")
+        elif scope is not None and not scope.perhaps(backward, scope.statement):
+            finding.facts.append(f"The backward pass in {quoted(backward)} left it out.")
+            finding.variant = "E16d"
         else:
             finding.likely.append("E16d")
     return finding
 
 
+_TRAINS = re.compile(r"fit|train\w*|training_step|optimi[sz]e|run|update|learn|main")
+
+
+def _is_told(place: Place) -> bool:
+    """Whether the source shows every backward pass that may have run: no library may train."""
+    scope = place.scope
+    if scope is None:
+        return False
+    return not any(
+        _TRAINS.fullmatch(last_name(call.func)) and not called(place, call)
+        for one in scope.statements
+        if may_have_run(scope, one)
+        for _, call in calls(one)
+    )
+
+
 def _ran(place: Place, methods: tuple[str, ...]) -> list[ast.stmt]:
-    """The statements that call a method and may have run before the present line."""
+    """The statements that may have run before the present line and call a method, last one first.
+
+    Also inside the functions of the program that they call.
+    """
     scope = place.scope
     if scope is None:
         return []
+
+    def asks(statement: ast.stmt) -> bool:
+        return any(last_name(call.func) in methods for _, call in calls(statement))
+
     return [
         one
-        for one in scope.statements
+        for one in reversed(scope.statements)
         if may_have_run(scope, one)
-        and any(last_name(call.func) in methods for _, call in calls(one))
+        and (
+            asks(one)
+            or any(
+                asks(inner)
+                for body in bodies_below(place, calls(one))
+                if body.scope is not None
+                for inner in body.scope.statements
+            )
+        )
     ]
+
+
+def gradient_shape(case: Case) -> Finding:
+    """The input of a Function whose gradient has the wrong shape: the node and its edge tell."""
+    said = _INVALID.search(case.message)
+    if said is None:
+        return Finding()
+    name, index, got, expected = said[1], int(said[2]), said[3], said[4]
+    node = next((one for one in case.graph if torch_internals.node_name(one) == name), None)
+    edges = case.graph.get(node, ()) if node is not None else ()
+    child = edges[index][0] if index < len(edges) else None
+    function = name.removesuffix("Backward")
+    fact = f"`{function}.backward` returned a gradient of shape ({got}) where ({expected}) fits."
+    finding = Finding(facts=[fact])
+    if node is None or child is None:
+        return finding
+    leaf = torch_internals.leaf_of(child)
+    made = {one.grad_fn: found for place in case.places for found, one in place.tensors()}
+    finding.subject = case.name_of(leaf) if leaf is not None else made.get(child)
+    called = f"`{finding.subject}`" if finding.subject else "the input"
+    shape = [int(size) for size in expected.split(",") if size.strip()]
+    whole = torch_internals.shapes([node])[0]
+    if leaf is not None and list(torch_internals.shape_of(leaf) or shape) != shape:
+        finding.variant = "E102b"
+        finding.facts.append(f"{called} is {describe(leaf)} now, and had another shape before.")
+        _tell_data(case, finding)
+    elif whole is not None and list(whole) != shape:
+        finding.variant = "E102"
+        finding.facts.append(f"Its result has the shape {tuple(whole)}, {called} ({expected}).")
+    else:
+        finding.excluded |= {"E102", "E102b"}
+        finding.cures.append(
+            f"Return a gradient of shape ({expected}) for {called}, number {index} counted from 0, "
+            f"in `{function}.backward`."
+        )
+    return finding
+
+
+_INVALID = re.compile(
+    r"Function (\w+) returned an invalid gradient at index (\d+) - got \[([\d, ]*)\] but expected "
+    r"shape compatible with \[([\d, ]*)\]"
+)
+
+
+def _tell_data(case: Case, finding: Finding) -> None:
+    """The line that has given a leaf other data."""
+    for place in case.places:
+        for one in place.scope.statements if place.scope is not None else ():
+            if finding.subject is not None and f"{finding.subject}.data" in bound(one):
+                finding.details["changed at"] = quoted(one)
+                finding.facts.append(f"It was given other data in {quoted(one)}.")
+                return
+
+
+def half_weights(case: Case) -> Finding:
+    """The parameters of the optimizer whose gradients are float16."""
+    for names in torch_locals(case.trace, {"_unscale_grads_": "amp/grad_scaler.py"}):
+        groups = members(names.get("optimizer")).get("param_groups", ())
+        half = [one for group in groups for one in group["params"] if one.dtype == torch.float16]
+        named = [name for name in map(case.name_of, half) if name is not None]
+        if named:
+            return Finding(named[0], [f"Float16 are {listed(named)}."])
+    return Finding()
+
+
+def parameter_of_module(case: Case) -> Finding:
+    """The attribute that a message calls a parameter, with the name of its module."""
+    setters = {"__setattr__": "modules/module.py", "register_parameter": "modules/module.py"}
+    for names in torch_locals(case.trace, setters):
+        module, attribute = names.get("self"), names.get("name")
+        for place in case.places:
+            for path, one in modules_in({**place.namespace, **place.visible}):
+                if one is module and type(attribute) is str:
+                    return Finding(f"{path}.{attribute}", [f"`{path}.{attribute}` is a parameter."])
+    return Finding()
+
+
+def parameters_of_ddp(case: Case) -> Finding:
+    """The parameters that DistributedDataParallel speaks of, which it numbers or names."""
+    said = re.search(r"with name ([\w.]+) has been", case.message)
+    if said is not None:
+        return Finding(said[1], [f"The parameter is `{said[1]}`."])
+    numbers = re.search(r"did not receive grad for rank \d+: ((?:\d+ ?){1,1000})", case.message)
+    frames = dict.fromkeys(("forward", "_pre_forward"), "parallel/distributed.py")
+    for names in torch_locals(case.trace, frames):
+        module = names.get("self")
+        inner = members(module).get("module")
+        if numbers is None or not is_module(inner):
+            continue
+        trained = [name for name, one in parameters_of(inner).items() if one.requires_grad]
+        wanted = [int(number) for number in numbers[1].split()]
+        missed = [trained[number] for number in wanted if number < len(trained)]
+        if missed:
+            return Finding(missed[0], [f"No gradient came for {listed(missed)}."])
+    return Finding()
 
 
 def deepcopied(case: Case) -> Finding:

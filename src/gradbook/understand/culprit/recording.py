@@ -9,7 +9,7 @@ import torch
 
 from gradbook.understand.culprit.frames import Line, Place, in_torch, names_of
 from gradbook.understand.culprit.names import function_of, members, of_library
-from gradbook.understand.culprit.source import Scope, last_name, scope_of
+from gradbook.understand.culprit.source import Scope, calls, last_name, scope_of
 from gradbook.understand.culprit.views import Called, View, bodies_below, values_of
 
 
@@ -220,11 +220,21 @@ def in_force(place: Place, statement: ast.stmt | None) -> Switch | None:
 
 def left_off(place: Place) -> Switch | None:
     """A call that has switched recording off for good, in a function that has returned."""
+    outer = [line for line in place.around[-_MOST_CALLERS:] if not of_library(line.frame.f_code)]
+    for one in (place, *(Place(*line) for line in reversed(outer))):
+        switch = _left_off_in(one)
+        if switch is not None:
+            return switch
+    return None
+
+
+_MOST_CALLERS = 20
+
+
+def _left_off_in(place: Place) -> Switch | None:
     scope = place.scope
-    if scope is None:
-        return None
-    for statement in scope.statements:
-        for body in bodies_below(place, statement):
+    for statement in scope.statements if scope is not None else ():
+        for body in bodies_below(place, calls(statement)):
             for one in body.scope.statements if body.scope is not None else ():
                 call = one.value if isinstance(one, ast.Expr) else None
                 if isinstance(call, ast.Call) and last_name(call.func) == "set_grad_enabled":

@@ -282,6 +282,8 @@ def operands(node: ast.AST) -> list[ast.expr]:
         found = [node.value]
     elif isinstance(node, ast.Assign):
         found = [*(one for target in node.targets for one in operands(target)), node.value]
+    elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Subscript):
+        found = [*operands(node.target), node.value]
     else:
         found = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
     flat: list[ast.expr] = []

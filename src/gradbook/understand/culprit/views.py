@@ -7,7 +7,7 @@ of its caller that have a value. Nothing of the program runs.
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -266,18 +266,20 @@ def called(view: View, node: ast.Call) -> list[Called]:
     return list({one.identity: one for one in found}.values())
 
 
-def bodies_below(view: View, statement: ast.stmt, levels: int = 4) -> Iterator[Called]:
-    """The functions of the program that a statement runs, and those that these run, and so on."""
+def bodies_below(
+    view: View, given: Iterable[tuple[str, ast.Call]], levels: int = 4
+) -> Iterator[Called]:
+    """The functions of the program that some calls run, and those that these run, and so on."""
     seen: set[tuple[object, ...]] = set()
-    queue: list[tuple[View, ast.stmt, int]] = [(view, statement, levels)]
+    queue: list[tuple[View, ast.Call, int]] = [(view, call, levels) for _, call in given]
     for caller, one, left in queue:  # grows while it is walked
-        for _, call in calls(one):
-            for body in called(caller, call):
-                if body.identity not in seen and len(seen) < _MOST_VALUES:
-                    seen.add(body.identity)
-                    yield body
-                    if left > 1 and body.scope is not None:
-                        queue += [(body, inner, left - 1) for inner in body.scope.statements]
+        for body in called(caller, one):
+            if body.identity not in seen and len(seen) < _MOST_VALUES:
+                seen.add(body.identity)
+                yield body
+                if left > 1 and body.scope is not None:
+                    inner = (pair for part in body.scope.statements for pair in calls(part))
+                    queue += [(body, call, left - 1) for _, call in inner]
 
 
 def forwards_below(module: nn.Module) -> Iterator[Called]:
