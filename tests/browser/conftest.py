@@ -31,6 +31,8 @@ PHONE, DESK = 360, 1280
 HEAVY = {
     "search.html": (230, "the index of the whole site, which no other page loads"),
     "clinic/index.html": (115, "what it searches while one types: 52 kB of messages and traps"),
+    "learn/backward.html": (110, "13 kB play a backward pass with any numbers"),
+    "learn/accumulation.html": (110, "13 kB play a backward pass with any numbers"),
     "learn/digits.html": (110, "17 kB are figures: a training is told in pictures of digits"),
     "clinic/errors/backward.html": (110, "the messages that are met most stand on one page"),
 }
@@ -66,7 +68,7 @@ UNNAMED = """() => [...document.querySelectorAll("article img, article svg, arti
   .filter(e => e.getAttribute("aria-hidden") !== "true")
   .filter(e => e.tagName === "IMG"
     ? !e.alt.trim() || e.alt.includes("_images/")
-    : e.getAttribute("role") !== "img"
+    : !["img", "group"].includes(e.getAttribute("role"))
       || !(e.getAttribute("aria-label") || e.querySelector(":scope > title")?.textContent)?.trim())
   .map(e => e.outerHTML.slice(0, 200))"""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -216,7 +217,10 @@ def engine() -> str:
 
 @cache
 def _file(name: str) -> str:
-    return resources.files("gradbook.see.display").joinpath(name).read_text(encoding="utf-8")
+    """A file of this folder, without comments and indentation: it goes into every notebook."""
+    text = resources.files("gradbook.see.display").joinpath(name).read_text(encoding="utf-8")
+    lines = [line.strip() for line in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).splitlines()]
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def _shown(replay: Played) -> list[Step | None]:
