@@ -518,3 +518,42 @@ def cure_w90():
     (first,) = torch.autograd.grad((x**3).sum(), x, create_graph=True)
     first.sum().backward()
     assert x.grad.tolist() == [6, 6, 6]
+
+
+def e330_batched_gradients_of_the_wrong_shape():
+    """The first dimension of each counts the batch, the others are those of the output."""
+    x = torch.ones(2, requires_grad=True)
+    torch.autograd.grad(x * 2, x, torch.ones(3, 3), is_grads_batched=True)
+
+
+def cure_e330():
+    """Three gradients, each in the shape of the output."""
+    x = torch.ones(2, requires_grad=True)
+    (rows,) = torch.autograd.grad(x * 2, x, torch.ones(3, 2), is_grads_batched=True)
+    assert rows.tolist() == [[2, 2]] * 3
+
+
+def e356_norm_of_no_gradient():
+    """A gradient is measured before there is one."""
+    w = torch.ones(2, requires_grad=True)
+    w.grad.norm()
+
+
+def cure_e356():
+    """After backward there is one."""
+    w = torch.ones(2, requires_grad=True)
+    (w * 3).sum().backward()
+    assert w.grad.norm() == 18**0.5
+
+
+def e356b_sum_of_no_gradient():
+    """A function of torch is given a gradient that is not there."""
+    w = torch.ones(2, requires_grad=True)
+    torch.sum(w.grad)
+
+
+def cure_e356b():
+    """After backward there is one."""
+    w = torch.ones(2, requires_grad=True)
+    (w * 3).sum().backward()
+    assert torch.sum(w.grad) == 6

@@ -196,3 +196,45 @@ def cure_e223():
         warnings.simplefilter("ignore")  # torch.jit itself is deprecated
         traced = torch.jit.trace(lambda x, w: x * w, (torch.ones(3), weight))
     assert traced(torch.ones(3), weight).requires_grad
+
+
+def e351_second_derivative_of_a_product_with_zeros():
+    """Two zeros are multiplied into one place."""
+    x = torch.ones(3)
+    factors = torch.zeros(3, requires_grad=True)
+    y = x.scatter_reduce(0, torch.zeros(3, dtype=torch.long), factors, "prod")
+    (slope,) = torch.autograd.grad(y.sum(), factors, create_graph=True)
+    slope.sum().backward()
+
+
+def cure_e351():
+    """Other operations have it."""
+    factors = torch.zeros(3, requires_grad=True)
+    (slope,) = torch.autograd.grad(factors.prod(), factors, create_graph=True)
+    slope.sum().backward()
+    assert factors.grad.tolist() == [0, 0, 0]
+
+
+def e351b_complex_nan_to_num():
+    """Written for real numbers only."""
+    torch.ones(3, dtype=torch.complex64, requires_grad=True).nan_to_num()
+
+
+def cure_e351b():
+    """With operations that have it."""
+    z = torch.ones(3, dtype=torch.complex64, requires_grad=True)
+    torch.where(z.isnan(), 0, z).abs().sum().backward()
+    assert z.grad.real.tolist() == [1, 1, 1]
+
+
+def e351c_sparse_gradient_scaled_by_frequency():
+    """The sparse gradient of an embedding knows no frequency."""
+    layer = torch.nn.Embedding(3, 2, sparse=True, scale_grad_by_freq=True)
+    layer(torch.tensor([1])).sum().backward()
+
+
+def cure_e351c():
+    """A dense one does."""
+    layer = torch.nn.Embedding(3, 2, scale_grad_by_freq=True)
+    layer(torch.tensor([1, 1])).sum().backward()
+    assert layer.weight.grad.tolist() == [[0, 0], [1, 1], [0, 0]]

@@ -192,3 +192,46 @@ def cure_e316():
     """Leave it out."""
     gradient = torch.func.grad(lambda x: (x * x).sum())(torch.ones(3))
     assert gradient.tolist() == [2, 2, 2]
+
+
+def e331_retain_grad_inside_a_transform():
+    """The gradient of an intermediate result has no place there."""
+
+    def loss(x):
+        y = x * 2
+        y.retain_grad()
+        return y.sum()
+
+    grad(loss)(torch.ones(2))
+
+
+def cure_e331():
+    """Make the intermediate result an argument."""
+    assert grad(torch.sum)(torch.ones(2) * 2).tolist() == [1, 1]
+
+
+def e332_data_inside_vmap():
+    """The data of all rows cannot be had as one."""
+    torch.func.vmap(lambda row: row.data * 2)(torch.ones(2, 3))
+
+
+def cure_e332():
+    """Detach."""
+    doubled = torch.func.vmap(lambda row: row.detach() * 2)(torch.ones(2, 3))
+    assert doubled.tolist() == [[2, 2, 2]] * 2
+
+
+def e357_two_values_for_a_tied_parameter():
+    """One parameter has two names, and each name gets another value."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    model.append(model[0])
+    values = {"0.weight": torch.ones(2, 2), "1.weight": torch.zeros(2, 2)}
+    functional_call(model, values, torch.ones(1, 2))
+
+
+def cure_e357():
+    """One value, under one name."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False))
+    model.append(model[0])
+    result = functional_call(model, {"0.weight": torch.eye(2)}, torch.ones(1, 2))
+    assert result.tolist() == [[1, 1]]

@@ -695,3 +695,115 @@ def cure_e314():
         lambda x: ScaleWithJvp.apply(x, 2), (torch.ones(3),), (torch.ones(3),)
     )
     assert tangent.tolist() == [2, 2, 2]
+
+
+class SavesANumberForJvp(Function):
+    """`save_for_forward` is given a number."""
+
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.save_for_forward(k)
+        return x * k
+
+
+def e340_number_saved_for_forward():
+    """Only tensors can be saved."""
+    SavesANumberForJvp.apply(torch.ones(2), 3)
+
+
+class KeepsANumberForJvp(Function):
+    """The number is an attribute."""
+
+    @staticmethod
+    def forward(ctx, x, k):
+        ctx.k = k
+        return x * k
+
+    @staticmethod
+    def jvp(ctx, tangent, _):
+        return tangent * ctx.k
+
+
+def cure_e340():
+    """Keep it as an attribute."""
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        result = torch.autograd.forward_ad.unpack_dual(KeepsANumberForJvp.apply(dual, 3))
+    assert result.tangent.tolist() == [3, 3]
+
+
+def w82_function_is_instantiated():
+    """An instance of a Function is made."""
+    KeepsANumberForJvp()
+
+
+def cure_w82():
+    """Use the class."""
+    assert KeepsANumberForJvp.apply(torch.ones(1), 3).item() == 3
+
+
+@torch.library.custom_op("gradbook_tests::first_doubled", mutates_args=())
+def first_doubled(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """An operator that takes a list."""
+    return tensors[0] * 2
+
+
+first_doubled.register_autograd(lambda ctx, gradient: gradient * 2)
+
+
+def e342_one_gradient_for_a_list():
+    """The argument is a list, its gradient is not."""
+    first_doubled([torch.ones(2, requires_grad=True)]).sum().backward()
+
+
+@torch.library.custom_op("gradbook_tests::first_tripled", mutates_args=())
+def first_tripled(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """An operator that takes a list."""
+    return tensors[0] * 3
+
+
+first_tripled.register_autograd(lambda ctx, gradient: [gradient * 3])
+
+
+def cure_e342():
+    """A list for a list."""
+    x = torch.ones(2, requires_grad=True)
+    first_tripled([x]).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+class TangentForAnIndex(Function):
+    """`jvp` returns a tangent for an output that has none."""
+
+    @staticmethod
+    def forward(ctx, x):
+        index = x.argmax()
+        ctx.mark_non_differentiable(index)
+        return x * 2, index
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent * 2, tangent.sum()
+
+
+def e343_tangent_for_an_index():
+    """An index has no tangent."""
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        TangentForAnIndex.apply(dual)
+
+
+class NoTangentForAnIndex(TangentForAnIndex):
+    """`jvp` returns None for the index."""
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent * 2, None
+
+
+def cure_e343():
+    """Return None."""
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        doubled, _ = NoTangentForAnIndex.apply(dual)
+        assert torch.autograd.forward_ad.unpack_dual(doubled).tangent.tolist() == [2, 2]

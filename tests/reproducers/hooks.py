@@ -381,3 +381,33 @@ def cure_e92b():
         y += 1
         loss.backward()
     assert x.grad.allclose(2 * (2 * x).exp())
+
+
+def e337_hook_for_several_tensors_outside_the_graph():
+    """One of them gets no gradient."""
+    torch.autograd.graph.register_multi_grad_hook((torch.ones(2),), print)
+
+
+def cure_e337():
+    """All of them require grad."""
+    x = torch.ones(2, requires_grad=True)
+    seen = []
+    torch.autograd.graph.register_multi_grad_hook((x,), seen.extend)
+    x.sum().backward()
+    assert seen[0].tolist() == [1, 1]
+
+
+def e338_module_hook_returns_a_gradient_that_nobody_wants():
+    """The input of the module requires no gradient."""
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda module, into, out: (torch.ones(1, 2),))
+    layer(torch.ones(1, 2)).sum().backward()
+
+
+def cure_e338():
+    """Let the input require grad."""
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda module, into, out: (torch.ones(1, 2) * 7,))
+    x = torch.ones(1, 2, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.tolist() == [[7, 7]]

@@ -362,3 +362,16 @@ def cure_e321():
     rows = (bias * 2).expand(3) + torch.ones(3)
     rows.sum().backward()
     assert bias.grad.tolist() == [6]
+
+
+def e349_resize_of_a_dual_tensor():
+    """The tangent would keep the old size."""
+    with torch.autograd.forward_ad.dual_level():
+        torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2)).resize_(3)
+
+
+def cure_e349():
+    """Another shape of the same numbers takes the tangent along."""
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        assert torch.autograd.forward_ad.unpack_dual(dual.view(2, 1)).tangent.shape == (2, 1)

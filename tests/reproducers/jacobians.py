@@ -158,3 +158,35 @@ def cure_e319():
     point = torch.zeros(3)
     _, tangent = torch.func.jvp(torch.sin, (point,), (torch.ones_like(point),))
     assert tangent.tolist() == [1, 1, 1]
+
+
+def e344_hessian_of_two_results():
+    """The function returns a tuple."""
+    hessian(lambda x: (x.sum(), x.prod()), torch.ones(2))
+
+
+def cure_e344():
+    """One number."""
+    assert hessian(lambda x: x.prod(), torch.ones(2)).tolist() == [[0, 1], [1, 0]]
+
+
+def e345_jvp_without_a_direction():
+    """The input has two elements, and no direction is given."""
+    torch.autograd.functional.jvp(torch.square, torch.ones(2))
+
+
+def cure_e345():
+    """One number for each element of the input."""
+    _, slope = torch.autograd.functional.jvp(torch.square, torch.ones(2), torch.ones(2))
+    assert slope.tolist() == [2, 2]
+
+
+def e346_forward_mode_row_by_row():
+    """Forward mode is there for all columns at once only."""
+    jacobian(torch.square, torch.ones(2), strategy="forward-mode")
+
+
+def cure_e346():
+    """All at once."""
+    result = jacobian(torch.square, torch.ones(2), strategy="forward-mode", vectorize=True)
+    assert result.tolist() == [[2, 0], [0, 2]]

@@ -299,3 +299,58 @@ def e322_batch_norm_of_one_row():
 def cure_e322():
     """In evaluation the running statistics are used."""
     assert nn.BatchNorm1d(3).eval()(torch.ones(1, 3)).shape == (1, 3)
+
+
+class RegistersTooEarly(nn.Module):
+    """The parameter comes before `super().__init__()`."""
+
+    def __init__(self):
+        self.register_parameter("scale", nn.Parameter(torch.ones(1)))
+        super().__init__()
+
+
+def e352_parameter_registered_before_init():
+    """The module has no place for it yet."""
+    RegistersTooEarly()
+
+
+class RegistersInTime(nn.Module):
+    """`super().__init__()` comes first."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_parameter("scale", nn.Parameter(torch.ones(1)))
+
+
+def cure_e352():
+    """In the right order."""
+    assert [name for name, _ in RegistersInTime().named_parameters()] == ["scale"]
+
+
+def w83_parameter_twice_in_one_group():
+    """A shared weight is listed with both layers."""
+    w = nn.Parameter(torch.ones(1))
+    torch.optim.SGD([w, w], lr=0.1)
+
+
+def cure_w83():
+    """Once."""
+    w = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD({id(p): p for p in [w, w]}.values(), lr=0.1)
+    assert len(optimizer.param_groups[0]["params"]) == 1
+
+
+def e353_weight_decay_of_a_sparse_gradient():
+    """Decay would touch all rows."""
+    layer = nn.Embedding(3, 2, sparse=True)
+    layer(torch.tensor([1])).sum().backward()
+    torch.optim.Adagrad(layer.parameters(), weight_decay=0.1).step()
+
+
+def cure_e353():
+    """A dense gradient."""
+    layer = nn.Embedding(3, 2)
+    before = layer.weight.detach().clone()
+    layer(torch.tensor([1])).sum().backward()
+    torch.optim.Adagrad(layer.parameters(), weight_decay=0.1).step()
+    assert not layer.weight.equal(before)

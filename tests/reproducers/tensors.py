@@ -362,3 +362,34 @@ def cure_e323():
     x = torch.ones(3, requires_grad=True)
     x.view(1, 3).sum().backward()
     assert x.grad.tolist() == [1, 1, 1]
+
+
+def e347_grad_dtype_of_a_result():
+    """Only a leaf collects its gradient in a dtype of its own."""
+    y = torch.ones(2, requires_grad=True) * 2
+    return y.grad_dtype
+
+
+def cure_e347():
+    """Ask the leaf."""
+    assert torch.ones(2, requires_grad=True).grad_dtype == torch.float32
+
+
+def e348_volatile_and_requires_grad():
+    """Two flags of PyTorch 0.3 that exclude each other."""
+    torch.autograd.Variable(torch.ones(1), requires_grad=True, volatile=True)
+
+
+def cure_e348():
+    """A tensor has one flag."""
+    assert torch.ones(1, requires_grad=True).requires_grad
+
+
+def e350_module_to_integers():
+    """Parameters need gradients, integers have none."""
+    nn.Linear(2, 2).to(torch.int32)
+
+
+def cure_e350():
+    """A floating-point dtype."""
+    assert nn.Linear(2, 2).to(torch.float64).weight.dtype == torch.float64

@@ -150,3 +150,64 @@ def cure_e320b():
     """in_dims says which argument is not split."""
     scaled = torch.func.vmap(torch.mul, in_dims=(0, None))(torch.ones(2, 4), torch.tensor(3.0))
     assert scaled.tolist() == [[3] * 4] * 2
+
+
+def e334_masked_select_inside_vmap():
+    """Each row would have a result of its own length."""
+    values = torch.ones(2)
+    vmap(lambda row: torch.masked_select(values, row > 0))(torch.ones(3, 2))
+
+
+def cure_e334():
+    """Keep the shape, and put zeros where the mask is false."""
+    values = torch.ones(2)
+    kept = vmap(lambda row: torch.where(row > 0, values, 0))(torch.tensor([[1, -1], [1, 1]]))
+    assert kept.tolist() == [[1, 0], [1, 1]]
+
+
+def e334b_one_hot_without_a_number():
+    """The width of the result is read off the values."""
+    vmap(torch.nn.functional.one_hot)(torch.arange(3))
+
+
+def cure_e334b():
+    """Say how wide it is."""
+    hot = vmap(lambda index: torch.nn.functional.one_hot(index, 3))(torch.arange(3))
+    assert hot.equal(torch.eye(3, dtype=torch.long))
+
+
+def e335_random_numbers_into_out():
+    """One tensor cannot take the numbers of all rows."""
+    buffer = torch.ones(2)
+    vmap(lambda row: row + torch.randn(2, out=buffer), randomness="different")(torch.ones(3, 2))
+
+
+def cure_e335():
+    """Without `out=`."""
+    noisy = vmap(lambda row: row + torch.randn(2), randomness="different")(torch.ones(3, 2))
+    assert noisy.unique().numel() == 6
+
+
+def e335b_random_numbers_in_place():
+    """A tensor from outside is to be filled differently for each row."""
+    buffer = torch.ones(2)
+    vmap(lambda row: row + buffer.normal_(), randomness="different")(torch.ones(3, 2))
+
+
+def cure_e335b():
+    """A new tensor for each row."""
+    buffer = torch.ones(2)
+    f = vmap(lambda row: row + torch.randn_like(buffer), randomness="different")
+    assert f(torch.ones(3, 2)).unique().numel() == 6
+
+
+def e335c_the_same_numbers_for_different_rows():
+    """What is drawn depends on the row."""
+    vmap(torch.bernoulli, randomness="same")(torch.full((3, 2), 0.5))
+
+
+def cure_e335c():
+    """Draw outside, the same for all rows, and compare inside."""
+    drawn = torch.rand(2)
+    result = vmap(lambda row: (drawn < row).float())(torch.full((3, 2), 0.5))
+    assert result[0].equal(result[1])
