@@ -1,4 +1,4 @@
-"""Start and ask the process that forks kernels (`warm_server`), and watch what it forked."""
+"""Start and ask the process that forks others (`warm_server`), and watch what it forked."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
@@ -22,16 +23,21 @@ class Server:
     address: Path
 
     @classmethod
-    def start(cls, modules: list[str]) -> "Server":
-        """Start it; it imports `modules` while the build goes on, and answers after that."""
+    def start(cls, arguments: list[str], program: str = "warm_server.py") -> "Server":
+        """Start it; it imports modules while the build goes on, and answers after that.
+
+        Args:
+            arguments: of the program; `warm_server` takes the names of the modules.
+            program: another one of this folder that serves in the same way.
+        """
         folder = Path(tempfile.mkdtemp(prefix="kernels-"))
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(folder / "socket"))
             listener.listen(64)
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", str(Path(__file__).with_name("warm_server.py"))),
-                    *(str(listener.fileno()), *modules),
+                    *(sys.executable, "-P", str(Path(__file__).with_name(program))),
+                    *(str(listener.fileno()), *arguments),
                 ],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -45,14 +51,22 @@ class Server:
             OSError: there is no server, or it ended before it answered.
         """
         request = {"arguments": arguments, "cwd": cwd, "environment": environment}
-        message = json.dumps(request).encode()
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.address))
-            connection.sendall(len(message).to_bytes(8, "big") + message)
-            answer = connection.recv(8, socket.MSG_WAITALL)
+            return ForkedKernel(self.ask(connection, request))
+
+    def ask(self, connection: socket.socket, request: dict[str, Any]) -> int:
+        """Send a request over a new connection; the id of the process that was forked for it.
+
+        Raises:
+            OSError: there is no server, or it ended before it answered.
+        """
+        message = json.dumps(request).encode()
+        connection.connect(str(self.address))
+        connection.sendall(len(message).to_bytes(8, "big") + message)
+        answer = connection.recv(8, socket.MSG_WAITALL)
         if len(answer) < 8:
-            raise ConnectionError("the process that forks kernels has ended")
-        return ForkedKernel(int.from_bytes(answer, "big"))
+            raise ConnectionError("the process that forks others has ended")
+        return int.from_bytes(answer, "big")
 
     def stop(self) -> None:
         """End it and, with it, all its kernels."""

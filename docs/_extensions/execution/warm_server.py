@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -35,18 +36,23 @@ _KERNEL = (
 
 
 def load(names: list[str]) -> None:
-    """Import what kernels will need; a module that is not there is left to the page."""
+    """Import what pages will need; a module that is not there is left to the page."""
     # matplotlib looks at this once, when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    for name in (*_KERNEL, *names):
+    for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else each kernel's collector touches, and so copies, all of this
 
 
-def serve(listener: socket.socket) -> None:
-    """Fork a kernel for each connection, until the build that started this process has ended."""
+def serve(listener: socket.socket, become: Callable[..., None]) -> None:
+    """Fork a process for each connection, until the build that started this one has ended.
+
+    Args:
+        listener: where requests come in.
+        become: what the new process does: it gets the request, the connection, the listener.
+    """
     parent = os.getppid()
     while os.getppid() == parent:
         if not select.select([listener], [], [], 0.5)[0]:
@@ -55,12 +61,17 @@ def serve(listener: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, ValueError):
             request = json.loads(_receive(connection))
             if os.fork() == 0:
-                _become_kernel(request, connection, listener)
+                become(request, connection, listener)
 
 
 def _receive(connection: socket.socket) -> bytes:
     size = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
     return connection.recv(size, socket.MSG_WAITALL)
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when the one that forked it ends."""
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _become_kernel(
@@ -71,7 +82,7 @@ def _become_kernel(
         listener.close()
         # Before the answer: who asked looks up the process group to send signals to.
         os.setsid()
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        end_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         connection.sendall(os.getpid().to_bytes(8, "big"))
@@ -99,5 +110,5 @@ def _become_kernel(
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the build ends this process when it ends
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no kernel is waited for
-    load(sys.argv[2:])
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    load([*_KERNEL, *sys.argv[2:]])
+    serve(socket.socket(fileno=int(sys.argv[1])), _become_kernel)

@@ -1,0 +1,215 @@
+"""Prove that a cell runs alone, with what it needs, and says what it says on its page.
+
+What it needs comes from the code (`slicing`), in several answers from a lean one to all cells
+above. Each is run in a fresh process; the first that says what the page says is taken.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_cache import get_cache
+from myst_nb.core.config import NbParserConfig
+from myst_nb.core.read import create_nb_reader
+from myst_parser.config.main import MdParserConfig
+from nbformat import NotebookNode
+
+from execution.fresh import Answer, difference, repeatable
+from reading.slicing import Page, Scope, join
+
+# What a proof depends on beside the page and what all its outputs depend on.
+_HERE = Path(__file__).parents[1]
+_OURS = (
+    Path(__file__),
+    *(_HERE / "execution" / name for name in ("fresh.py", "fresh_server.py")),
+    *(_HERE / "reading" / name for name in ("effects.py", "slicing.py")),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that a reader sees.
+
+    Attributes:
+        source: its code.
+        line: of the page, from 1, at which its fence stands.
+        number: by which tracebacks name it.
+        outputs: those on the page, without what differs from run to run.
+        reason: why it has no snippet, from its metadata; empty if it has one.
+    """
+
+    source: str
+    line: int
+    number: int
+    outputs: tuple[NotebookNode, ...]
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed on the page."""
+        return any(output.output_type == "error" for output in self.outputs)
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """What a cell needs before it, proved.
+
+    Attributes:
+        needs: pieces of text, to be put together without anything between, before the cell.
+        scope: of the slice that was enough, see `slicing.Scope`.
+        says_before: whether the earlier lines print or show something themselves.
+    """
+
+    needs: tuple[str, ...]
+    scope: int
+    says_before: bool
+
+    @property
+    def lines(self) -> int:
+        """How many lines stand before the cell."""
+        return len("".join(self.needs).splitlines())
+
+
+@dataclass(frozen=True)
+class Broken:
+    """That no slice was enough: a fault of the page.
+
+    Attributes:
+        why: what differs when all earlier cells have run.
+    """
+
+    why: str
+
+
+def cells_of(path: Path, cache: Path) -> list[Cell] | None:
+    """The cells of a page that a reader sees, with the outputs of its last run.
+
+    Args:
+        path: of the page.
+        cache: folder in which the build keeps its runs.
+
+    Returns:
+        None if the page has no cells, or has not run.
+    """
+    text = path.read_text("utf-8")
+    reader = create_nb_reader(str(path), MdParserConfig(), NbParserConfig(), text)
+    if reader is None or not cache.exists():
+        return None
+    notebook = reader.read(text)
+    starts = notebook.metadata.get("source_map", [])
+    runs = get_cache(cache)
+    try:
+        ran = runs.get_cache_bundle(runs.match_cache_notebook(notebook).pk).nb.cells
+    except KeyError:
+        return None
+    code = (one for one in ran if one.cell_type == "code")
+    found, number = [], 0
+    for cell, start in zip(notebook.cells, starts, strict=True):
+        if cell.cell_type != "code":
+            continue
+        number += 1
+        outputs = tuple(repeatable(next(code).outputs))
+        if "remove-cell" not in cell.metadata.get("tags", []):
+            reason = str(cell.metadata.get("no-snippet", ""))
+            found.append(Cell(cell.source, start, number, outputs, reason))
+    return found
+
+
+def key(cells: Sequence[Cell], index: int) -> str:
+    """What the proof of a cell depends on, as a digest; the page's own part of it."""
+    parts = [[one.source for one in cells[: index + 1]], cells[index].number]
+    return _digest(json.dumps([*parts, cells[index].outputs, cells[index].reason]).encode())
+
+
+def version() -> str:
+    """Digest of the code that finds and proves snippets."""
+    return _digest(b"".join(path.read_bytes() for path in _OURS))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+class Proofs:
+    """The proofs of a page, kept in a file.
+
+    Args:
+        path: of the file; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            known: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        self.known = {
+            name: Snippet(tuple(one["needs"]), one["scope"], one["says_before"])
+            for name, one in known.items()
+        }
+
+    def of(self, cells: Sequence[Cell]) -> list[Snippet | None]:
+        """The snippet of each cell, None where none is proved."""
+        return [self.known.get(key(cells, index)) for index in range(len(cells))]
+
+    def keep(self, cells: Sequence[Cell], snippets: Sequence[Snippet | Broken | None]) -> None:
+        """Keep those that are proved, and forget all others."""
+        self.known = {
+            key(cells, index): one for index, one in enumerate(snippets) if isinstance(one, Snippet)
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({name: asdict(one) for name, one in self.known.items()})
+        self.path.write_text(text, encoding="utf-8")
+
+
+def prove(
+    cells: Sequence[Cell],
+    known: Sequence[Snippet | None],
+    run: Callable[[str, int, int], Answer],
+    pool: ThreadPoolExecutor,
+) -> list[Snippet | Broken | None]:
+    """A snippet for each cell, or what is wrong.
+
+    Args:
+        cells: of a page, all those that a reader sees.
+        known: proofs that need not be made again.
+        run: runs a program in a fresh process, see `FreshProcesses.run`.
+        pool: how many at a time.
+
+    Returns:
+        For each cell; None where its metadata says that it has none.
+    """
+    page = Page([cell.source for cell in cells])
+
+    def prove_cell(index: int) -> Snippet | Broken | None:
+        cell, ready = cells[index], known[index]
+        if cell.reason or ready is not None:
+            return ready
+        tried: set[str] = set()
+        why = ""
+        for scope, needs in _slices(page, index):
+            before = "".join(needs)
+            if before in tried:
+                continue
+            tried.add(before)
+            offset = before.count("\n")
+            answer = run(before + page.whole(index).text, offset + 1, cell.number)
+            why = answer.error or difference(cell.outputs, answer.outputs, offset)
+            if not why:
+                return Snippet(needs, int(scope), answer.said_before)
+        return Broken(why)
+
+    return list(pool.map(prove_cell, range(len(cells))))
+
+
+def _slices(page: Page, index: int) -> Iterator[tuple[Scope, tuple[str, ...]]]:
+    """What may be enough, the shortest first."""
+    for scope in Scope:
+        *needs, cell = join([*page.needs(index, scope), page.whole(index)])
+        # What parts the cell from them belongs to them.
+        own = page.whole(index).text
+        yield scope, (*needs, cell.removesuffix(own)) if needs else ()
