@@ -81,7 +81,7 @@ def curvature(answer: object) -> None:
 
     def quartic(x: Tensor) -> Tensor:
         inside = 1 * x
-        inside.register_hook(passes.append)
+        inside.register_hook(passes.append)  # type: ignore[no-untyped-call] # torch has no types
         return (weights * inside**4).sum() + (inside[1:] * inside[:-1]).sum()
 
     with torch.inference_mode(False), torch.enable_grad():
