@@ -71,6 +71,7 @@ class extends HTMLElement {
     this.setAttribute("role", "group");
     this.setAttribute("aria-label", _("Backward pass, step by step"));
     this.classList.add("gb-live");
+    this.dataset.lmSuppressShortcuts = true; // JupyterLab would take keys for its own
     const button = (name, path, act) => {
       const made = make("button", { type: "button", title: name, onclick: () => {
         // A disabled button would lose the focus of who steps by keyboard.
