@@ -14,7 +14,7 @@ _PLACES = {
     "see.nodes": ("Edge", "Node", "SavedTensor"),
     "see.replay": ("Replay", "replay"),
     "see.steps": ("Accumulated", "Step"),
-    "see.values": ("Value",),
+    "see.values": ("Operand", "Value"),
     "understand.compare": ("GradientEntry", "GradientReport", "compare_gradients"),
     "understand.expect": ("expect_error",),
     "understand.explain": ("explain",),

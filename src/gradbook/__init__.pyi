@@ -13,6 +13,7 @@ from gradbook.see.replay import Replay as Replay
 from gradbook.see.replay import replay as replay
 from gradbook.see.steps import Accumulated as Accumulated
 from gradbook.see.steps import Step as Step
+from gradbook.see.values import Operand as Operand
 from gradbook.see.values import Value as Value
 from gradbook.train.accumulate import GradientAccumulator as GradientAccumulator
 from gradbook.train.checkpoint import Checkpoint as Checkpoint
@@ -50,6 +51,7 @@ __all__ = [
     "MemoryReport",
     "MemoryRow",
     "Node",
+    "Operand",
     "Replay",
     "SavedTensor",
     "Step",

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gradbook import record_lines, replay
-from gradbook.see.display import player as made
+from gradbook.see.display import assets
 
 LIGHT = "--color-background-primary:#fff;--color-foreground-primary:#000"
 DARK = "--color-background-primary:#131416;--color-foreground-primary:#cfd0d0"
@@ -773,7 +773,7 @@ def test_on_paper_the_steps_are_printed(play):
 
 def test_the_script_is_small():
     """Script and style are at most 16 kB compressed."""
-    assert len(gzip.compress((made.script() + made.style()).encode())) <= 16_000
+    assert len(gzip.compress((assets.script() + assets.style()).encode())) <= 16_000
 
 
 # On the site ------------------------------------------------------------------------------------

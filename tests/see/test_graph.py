@@ -12,7 +12,7 @@ from hypothesis import given
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gradbook import graph
+from gradbook import graph, record_lines
 from programs import run, steps
 
 
@@ -431,3 +431,15 @@ def test_a_long_chain_can_be_read_again_and_run():
         "gradbook.graph(y)\ny.backward()\nassert gradbook.graph(y).released and x.grad == 1",
         100_000,
     )
+
+
+def test_leaves_are_called_as_the_program_calls_them():
+    """Under `record_lines`; a name stands once, and one that is given comes first."""
+    x, w, other = (torch.ones(2, requires_grad=True) for _ in range(3))
+    with record_lines():
+        y = x * w + other
+        for w in [torch.ones(2, requires_grad=True)]:
+            y = y * w + torch.ones(2, requires_grad=True)
+    assert {leaf.tensor_name for leaf in graph(y).leaves} == {"x", "w", "other", "leaf 1", "leaf 2"}
+    named = graph(y, params={"w": other}).leaves
+    assert sorted(str(leaf.tensor_name) for leaf in named)[:3] == ["leaf 1", "leaf 2", "leaf 3"]

@@ -1,7 +1,6 @@
 """The script of the player computes what torch computes, with any numbers in the leaves."""
 
 import json
-from importlib import resources
 
 import pytest
 import quickjs
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradbook import record_lines, replay
-from gradbook.see.display import player
+from gradbook.see.display import assets, player
 from gradbook.see.display.rules import RULES
 
 CALL = """(program, leaves) => {
@@ -26,8 +25,7 @@ CALL = """(program, leaves) => {
 def engine():
     """Runs a program with other numbers."""
     context = quickjs.Context()
-    script = resources.files("gradbook.see.display").joinpath("engine.js")
-    context.eval(script.read_text("utf-8"))
+    context.eval(assets.engine())
     call = context.eval(CALL)
 
     def run(result, leaves=None):

@@ -15,7 +15,7 @@ import quickjs
 import torch
 from torch import Tensor
 
-from gradbook.see.display import player
+from gradbook.see.display import assets
 
 Program = dict[str, Any]
 _CALL = """(program, leaves) => {
@@ -97,7 +97,7 @@ _COMPARED: dict[str, Callable[[Any, Any], Tensor]] = {
 @cache
 def _engine() -> Any:
     context = quickjs.Context()
-    context.eval(player.engine())
+    context.eval(assets.engine())
     return context.eval(_CALL)
 
 

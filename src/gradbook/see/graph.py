@@ -1,6 +1,7 @@
 """The graph that autograd recorded, as plain data."""
 
 import gc
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -155,7 +156,8 @@ def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
     Args:
         *tensors: results of operations on tensors that require grad, of any shape.
         params: a module, ``{name: tensor}``, or pairs of both, as of ``named_parameters()``; the
-            tensors are shown by these names. Leaves without a name are numbered.
+            tensors are shown by these names. Other leaves are called as the program calls them,
+            where `record_lines` saw it, or numbered.
 
     Raises:
         TypeError: an argument is not a tensor, or `params` names something else than tensors.
@@ -221,7 +223,8 @@ def _read(
                 names[number] = leaf_names[id(leaf)]
             else:
                 unnamed.append(number)
-    _number_leaves(names, unnamed)
+    _name_as_written(names, unnamed, found, ids)
+    _number_leaves(names, [number for number in unnamed if number not in names])
     storages: dict[Any, int] = {}
     saved = {
         number: values
@@ -240,6 +243,29 @@ def _read(
         _leaves=leaves,
         _lines=torch_internals.lines(nodes),
     )
+
+
+def _name_as_written(
+    names: dict[int, str],
+    unnamed: list[int],
+    found: dict[AutogradNode, torch_internals.Edges],
+    ids: dict[AutogradNode, int],
+) -> None:
+    """Name leaves as the program does, where `record_lines` saw it; each name once."""
+    if not torch_internals.lines_exist():
+        return
+    wanted, taken = set(unnamed), set(names.values())
+    for node, children in found.items():
+        made = torch_internals.made_of(node)
+        for (child, _), name in zip(children, getattr(made, "names", ()), strict=False):
+            number = -1 if child is None else ids[child]
+            if number in wanted and name not in taken and name and _VARIABLE.fullmatch(name):
+                wanted.discard(number)
+                taken.add(name)
+                names[number] = name
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][\w.]*")
 
 
 def _number_leaves(names: dict[int, str], unnamed: list[int]) -> None:

@@ -441,6 +441,11 @@ def set_line(node: Node, line: object, made: object) -> None:
     metadata[_KEY + ".made"] = made
 
 
+def lines_exist() -> bool:
+    """Whether `set_line` was ever called."""
+    return _lines_exist
+
+
 def line_of(node: Node) -> object | None:
     """What `set_line` left, or None."""
     return _metadata(node).get(_KEY + ".line") if _lines_exist else None

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from html import escape
-from importlib import resources
 from typing import Any, Protocol
 
-from gradbook.see.display import drawing, rules, stage
+from gradbook.see.display import assets, drawing, rules, stage
 from gradbook.see.display.stage import PlayedGraph, title_of
 from gradbook.see.nodes import Node
 from gradbook.see.steps import Step
@@ -176,51 +173,22 @@ def to_html(replay: Played) -> str:
     if not playable:
         pass
     elif isinstance(replay._program, str):
-        why = stays(replay._program)
+        why = assets.stays(replay._program)
     else:
         program = json.dumps(replay._program, separators=(",", ":"))
         program = f" data-program='{escape(program, quote=False).replace(chr(39), '&#39;')}'"
     return (
         f'<{tag} class="gradbook-player"{program}>'
-        f'<style data-gradbook="style">{style()}</style>'
+        f'<style data-gradbook="style">{assets.style()}</style>'
         f'<div class="gb-stage">{picture}</div>{side}{why}'
         '<details class="gb-steps"><summary>All steps as a table</summary>'
         '<div class="gb-scroll" tabindex="0" role="group" aria-label="steps, scrolls sideways">'
         '<table><thead><tr><th scope="col">step</th><th scope="col">node</th>'
         '<th scope="col">what it does with the gradient</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></details>"
-        + (f'<script data-gradbook="script">{script()}</script>' if playable else "")
+        + (f'<script data-gradbook="script">{assets.script()}</script>' if playable else "")
         + f"</{tag}>"
     )
-
-
-def stays(reason: str) -> str:
-    """What a player says that plays the recorded numbers only."""
-    return f'<p class="gb-why">The numbers stay as recorded: {escape(reason)}.</p>'
-
-
-def style() -> str:
-    """The rules of the player and of its drawing."""
-    return drawing.STYLE + _file("player.css")
-
-
-def script() -> str:
-    """What makes all players of a page play; it may stand there any number of times."""
-    # In a block: what they declare is nobody else's.
-    return f"{{\n{engine()}\n{_file('player.js')}}}\n"
-
-
-def engine() -> str:
-    """The part of it that computes."""
-    return _file("engine.js")
-
-
-@cache
-def _file(name: str) -> str:
-    """A file of this folder, without comments and indentation: it goes into every notebook."""
-    text = resources.files("gradbook.see.display").joinpath(name).read_text(encoding="utf-8")
-    lines = [line.strip() for line in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).splitlines()]
-    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def _shown(replay: Played) -> list[Step | None]:
