@@ -127,15 +127,22 @@ const ClinicSearch = (() => {
 
 if (typeof module !== "undefined") module.exports = { ClinicSearch };
 
-if (typeof document !== "undefined" && document.querySelector(".clinic-search")) {
-  const box = document.querySelector(".clinic-search");
-  const search = new ClinicSearch(gradbookCatalogue);
+// The place in the reader's own program: the last frame of a traceback that is not of a library.
+ClinicSearch.ownFrame = (text) => {
+  const frames = [...text.slice(-4000000).matchAll(/File "([^"\n]{1,400})", line (\d+), in [^\n]*\n(?:[ \t]+([^\n]{1,300}))?/g)];
+  const own = frames.filter(([, file]) => !/(?:site|dist)-packages|[\\/]lib[\\/]python\d|^<frozen/.test(file));
+  const [, file, line, code] = own.pop() ?? [];
+  return file && { file: file.split(/[\\/]/).pop(), line, code: (code ?? "").trim() };
+};
+
+// What both the field of the Clinic and the search box show of an answer.
+const clinicAnswers = (() => {
+  // `_` is Sphinx's own; it gives a text in the language of the site.
   const make = (tag, values = {}, ...children) => {
     const made = Object.assign(document.createElement(tag), values);
     made.append(...children);
     return made;
   };
-  // `_` is Sphinx's own; it gives a text in the language of the site.
   // Titles hold `code`, and begin with a capital where they stand alone.
   const code = (text) => text.split("`").map((part, n) => (n % 2 ? make("code", { textContent: part }) : part));
   const title = (english) => {
@@ -143,6 +150,36 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
     return code(text.charAt(0).toUpperCase() + text.slice(1));
   };
   const sentence = (text) => make("p", {}, ...code(text));
+  const root = () => document.documentElement.dataset.content_root ?? "./";
+  const link = (entry) => make("a", { href: root() + entry.path }, ...title(entry.title));
+  const answer = (search, { entry, message }) => {
+    const told = search.variant(entry, message);
+    return make("li", {}, link(entry), sentence(told ? `${_(told.title)}: ${_(told.because)}` : _(entry.because[0])),
+      sentence(`${_("Cure")}: ${_(told?.cure ?? entry.cures[0])}`));
+  };
+  const place = (text) => {
+    const own = ClinicSearch.ownFrame(text);
+    if (!own) return [];
+    const words = _("In your program: line {line} of {file}").replace("{line}", own.line).replace("{file}", own.file);
+    return [make("p", { className: "clinic-place" }, words, ...(own.code ? [": ", make("code", { textContent: own.code })] : []))];
+  };
+
+  // The catalogue is large: a page that may not need it has it fetched when it does.
+  let wanted;
+  const search = () => {
+    wanted ??= new Promise((resolve, reject) => {
+      if (typeof gradbookCatalogue !== "undefined") return resolve();
+      const script = make("script", { src: `${root()}_static/clinic-catalogue.js`, onload: resolve, onerror: reject });
+      document.head.append(script);
+    }).then(() => new ClinicSearch(gradbookCatalogue));
+    return wanted;
+  };
+  return { answer, link, make, place, search };
+})();
+
+if (typeof document !== "undefined" && document.querySelector(".clinic-search")) {
+  const { answer, link, make, place } = clinicAnswers;
+  const box = document.querySelector(".clinic-search");
   const field = make("textarea", {
     id: "clinic-field", rows: 4, spellcheck: false, autocomplete: "off",
     placeholder: "RuntimeError: element 0 of tensors does not require grad ...",
@@ -150,26 +187,25 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
   const label = make("label", { htmlFor: "clinic-field", textContent: _("Paste a message or a whole traceback, or type a few words") });
   const status = make("p", { className: "clinic-status" });
   status.setAttribute("role", "status");
+  const where = make("div");
   const results = make("ol", { className: "clinic-results" });
-  box.replaceChildren(label, field, status, results);
+  box.replaceChildren(label, field, status, where, results);
 
   // At least one link before the index: the answer is one Tab away.
-  const root = document.documentElement.dataset.content_root ?? "../";
-  const show = () => {
+  const showWith = (search) => {
     const text = field.value.trim();
     const found = text ? search.find(text) : [];
     const near = text && !found.length ? search.nearest(text) : [];
-    const link = (entry) => make("a", { href: root + entry.path }, ...title(entry.title));
-    const answer = ({ entry, message }) => {
-      const told = search.variant(entry, message);
-      return make("li", {}, link(entry), sentence(told ? `${_(told.title)}: ${_(told.because)}` : _(entry.because[0])),
-        sentence(`${_("Cure")}: ${_(told?.cure ?? entry.cures[0])}`));
-    };
-    results.replaceChildren(...found.map(answer), ...near.map((entry) => make("li", {}, link(entry))));
+    where.replaceChildren(...(found.length ? place(text) : []));
+    results.replaceChildren(...found.map((one) => answer(search, one)), ...near.map((entry) => make("li", {}, link(entry))));
     const alone = /\w*(Error|Exception|Warning)\b/.test(text);
     status.textContent = !text ? "" : found.length ? (found.length === 1 ? _("One entry:") : _("{count} entries:").replace("{count}", found.length))
       : near.length ? (alone ? _("Not recognised. The nearest entries:") : _("Entries with these words:")) : _("Nothing found.");
   };
+  let ready;
+  const show = () => (ready ? showWith(ready) : clinicAnswers.search().then((search) => { ready = search; showWith(search); }));
+  if (typeof gradbookCatalogue !== "undefined") ready = new ClinicSearch(gradbookCatalogue);
+  field.addEventListener("focus", () => clinicAnswers.search(), { once: true });
   let timer;
   // A browser takes minutes to paste ten thousand lines as if they were typed.
   field.addEventListener("paste", (event) => {
@@ -180,5 +216,9 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
     show();
   });
   field.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(show, 60); });
-  show();
+  // An answer can be linked: clinic/?q=the message
+  const asked = new URLSearchParams(location.search).get("q");
+  if (asked) field.value = asked;
+  if (field.value) show();
+  if (box.dataset.focus !== undefined || asked || location.hash === "#clinic-field") field.focus({ preventScroll: !asked });
 }

@@ -55,3 +55,25 @@ for (const [box, drawer] of [["__navigation", ".sidebar-drawer"], ["__toc", ".to
     opener?.focus();
   });
 }
+
+// One search box, opened by / or Ctrl-K wherever one is; what it needs is fetched then.
+let palette;
+const openPalette = () => {
+  palette ??= new Promise((resolve, reject) => {
+    const root = document.documentElement.dataset.content_root ?? "./";
+    const script = document.createElement("script");
+    Object.assign(script, { src: `${root}_static/palette.js`, onload: resolve, onerror: reject });
+    document.head.append(script);
+  });
+  palette.then(() => gradbookPalette.open());
+};
+addEventListener("keydown", event => {
+  const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+  const slash = event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+  const letter = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey;
+  if (!slash && !letter) return;
+  event.preventDefault();
+  event.stopImmediatePropagation(); // Sphinx goes to the field of the side bar
+  openPalette();
+}, true);
+for (const button of document.querySelectorAll("[data-palette]")) button.addEventListener("click", openPalette);

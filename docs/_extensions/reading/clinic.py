@@ -144,6 +144,7 @@ def _load_search(
 ) -> None:
     if pagename == _SEARCH_PAGE:
         app.add_js_file("clinic-catalogue.js", loading_method="defer")
+    if pagename in (_SEARCH_PAGE, app.config.root_doc):  # the front page fetches it when it is asked
         app.add_js_file("clinic-search.js", loading_method="defer")
 
 

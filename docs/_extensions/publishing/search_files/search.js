@@ -96,7 +96,7 @@ const SiteSearch = (() => {
 
 if (typeof module !== "undefined") module.exports = { SiteSearch };
 
-if (typeof document !== "undefined") {
+if (typeof document !== "undefined" && document.getElementById("search-field")) {
   const field = document.getElementById("search-field");
   const status = document.querySelector(".search-status");
   const list = document.getElementById("search-results");
