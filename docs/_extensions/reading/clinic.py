@@ -90,7 +90,7 @@ class VariantOf(_Texts):
 
 
 class Index(_Texts):
-    """All entries of a folder (``errors`` or ``traps``), by page; ``top`` has the most asked."""
+    """All entries of a folder (``errors``, ``traps``), by page; ``top``: most asked; ``count``."""
 
     def markdown(self, argument: str) -> Iterator[str]:
         """A list of links under each group's title."""
@@ -99,6 +99,12 @@ class Index(_Texts):
             for entry in catalogue.entries:
                 if entry.top:
                     yield f"- {_link(entry)}"
+            return
+        if argument == "count":
+            traps = sum(entry.kind == "trap" for entry in catalogue.entries)
+            yield _("In the book: {messages} messages and {traps} traps without one.").format(
+                messages=len(catalogue.entries) - traps, traps=traps
+            )
             return
         groups = [group for group in catalogue.groups if group.folder == argument]
         if not groups:
@@ -144,7 +150,10 @@ def _load_search(
 ) -> None:
     if pagename == _SEARCH_PAGE:
         app.add_js_file("clinic-catalogue.js", loading_method="defer")
-    if pagename in (_SEARCH_PAGE, app.config.root_doc):  # the front page fetches it when it is asked
+    if pagename in (
+        _SEARCH_PAGE,
+        app.config.root_doc,
+    ):  # the front page fetches it when it is asked
         app.add_js_file("clinic-search.js", loading_method="defer")
 
 
