@@ -93,7 +93,9 @@ const gradbookPalette = (() => {
   const links = () => [...list.querySelectorAll("a")];
   box.addEventListener("keydown", (event) => {
     const all = links(), at = all.indexOf(document.activeElement);
-    if (event.key === "Enter" && event.target === field && !event.shiftKey) {
+    if (event.key === "Escape") {
+      box.close();
+    } else if (event.key === "Enter" && event.target === field && !event.shiftKey) {
       event.preventDefault();
       all[0]?.click();
     } else if (event.key === "ArrowDown" && all.length && (event.target !== field || !field.value.includes("\n"))) {
