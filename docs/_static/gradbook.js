@@ -4,7 +4,7 @@ const sideways = _("scrolls sideways");
 // The keyboard scrolls what overflows. First all is measured, then all is changed: in turns, each
 // measure would lay the page out anew.
 const scrollers = () => {
-  const boxes = [...document.querySelectorAll("article pre, article .table-wrapper, article div.math")];
+  const boxes = [...document.querySelectorAll("article pre, article .table-wrapper, article div.math, article .text_html")];
   const overflows = boxes.map(box => box.scrollWidth > box.clientWidth);
   boxes.forEach((box, number) => {
     if (overflows[number] && !box.hasAttribute("tabindex")) {

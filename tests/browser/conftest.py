@@ -31,6 +31,7 @@ PHONE, DESK = 360, 1280
 HEAVY = {
     "search.html": (230, "the index of the whole site, which no other page loads"),
     "clinic/index.html": (115, "what it searches while one types: 52 kB of messages and traps"),
+    "index.html": (110, "its player, and the field for a message"),
     "learn/backward.html": (110, "13 kB play a backward pass with any numbers"),
     "learn/accumulation.html": (110, "13 kB play a backward pass with any numbers"),
     "learn/digits.html": (110, "17 kB are figures: a training is told in pictures of digits"),
