@@ -557,3 +557,48 @@ def cure_e356b():
     w = torch.ones(2, requires_grad=True)
     (w * 3).sum().backward()
     assert torch.sum(w.grad) == 6
+
+
+def e361_loss_became_a_number():
+    """The losses are added as numbers."""
+    w = torch.ones(2, requires_grad=True)
+    loss = 0.0
+    for x in (1.0, 2.0):
+        loss += (w * x).sum().item()
+    loss.backward()
+
+
+def cure_e361():
+    """Add the tensors."""
+    w = torch.ones(2, requires_grad=True)
+    loss = torch.zeros(())
+    for x in (1.0, 2.0):
+        loss = loss + (w * x).sum()
+    loss.backward()
+    assert w.grad.tolist() == [3, 3]
+
+
+def e361b_output_is_a_tuple():
+    """A recurrent layer returns its state too."""
+    nn.LSTM(2, 2)(torch.ones(3, 1, 2)).backward()
+
+
+def cure_e361b():
+    """Take the output, and make one number of it."""
+    layer = nn.LSTM(2, 2)
+    output, _ = layer(torch.ones(3, 1, 2))
+    output.sum().backward()
+    assert layer.weight_ih_l0.grad is not None
+
+
+def e362_one_gradient_for_two_outputs():
+    """The second output has no gradient to start from."""
+    x = torch.ones(2, requires_grad=True)
+    torch.autograd.grad([x.sum(), x.prod()], x, [torch.ones(())])
+
+
+def cure_e362():
+    """One for each; None means one, for a single number."""
+    x = torch.ones(2, requires_grad=True)
+    (slope,) = torch.autograd.grad([x.sum(), x.prod()], x, [torch.ones(()), None])
+    assert slope.tolist() == [2, 2]

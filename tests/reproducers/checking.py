@@ -127,3 +127,57 @@ def cure_e174():
     """Without detach()."""
     x = torch.ones(3, dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda x: x * x, (x,))
+
+
+def w89_gradcheck_in_single_precision():
+    """The tolerance is wide here; with the usual one the check fails."""
+    assert gradcheck(lambda x: x * 2, torch.rand(2, requires_grad=True), atol=1.0)
+
+
+def cure_w89():
+    """Double precision."""
+    assert gradcheck(lambda x: x * 2, torch.rand(2, dtype=torch.float64, requires_grad=True))
+
+
+def e372_gradcheck_of_a_mask_at_its_threshold():
+    """One step to the side, and the result has another length."""
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    gradcheck(lambda x: x[x > 0], x)
+
+
+def cure_e372():
+    """Away from the threshold."""
+    x = torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: x[x > 0], x)
+
+
+class ClipsByAnIf(torch.autograd.Function):
+    """The backward pass decides by a value."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 2 if gradient.sum() < 100 else gradient * 0
+
+
+def e373_batched_gradients_of_an_if():
+    """`vmap` does not know which way to go."""
+    x = torch.rand(2, dtype=torch.float64, requires_grad=True)
+    gradcheck(ClipsByAnIf.apply, x, check_batched_grad=True)
+
+
+class ClipsByWhere(ClipsByAnIf):
+    """Both ways, and then a choice."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.where(gradient.sum() < 100, gradient * 2, gradient * 0)
+
+
+def cure_e373():
+    """Without an `if`."""
+    x = torch.rand(2, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(ClipsByWhere.apply, x, check_batched_grad=True)

@@ -194,3 +194,26 @@ def cure_e188():
     out = checkpoint(lambda x: x.exp().sin(), x, use_reentrant=False, context_fn=contexts)
     (2 * out.sum()).backward()
     assert x.grad.allclose(2 * x.exp().cos() * x.exp())
+
+
+def keep_all():
+    """A policy that keeps every result."""
+    return create_selective_checkpoint_contexts(lambda *_, **__: CheckpointPolicy.MUST_SAVE)
+
+
+def e367_kept_tensor_is_changed():
+    """The kept sine is changed in place."""
+    x = torch.ones(3, requires_grad=True)
+    checkpoint(
+        lambda x: x.sin().add_(1).exp(), x, use_reentrant=False, context_fn=keep_all
+    ).sum().backward()
+
+
+def cure_e367():
+    """A new tensor."""
+    x = torch.ones(3, requires_grad=True)
+    checkpoint(
+        lambda x: x.sin().add(1).exp(), x, use_reentrant=False, context_fn=keep_all
+    ).sum().backward()
+    point = x.detach()
+    torch.testing.assert_close(x.grad, point.cos() * (point.sin() + 1).exp())

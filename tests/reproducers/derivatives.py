@@ -238,3 +238,44 @@ def cure_e351c():
     layer = torch.nn.Embedding(3, 2, scale_grad_by_freq=True)
     layer(torch.tensor([1, 1])).sum().backward()
     assert layer.weight.grad.tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+class SquareOnce(torch.autograd.Function):
+    """A square whose derivative cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+def e360_second_derivative_of_a_once_differentiable_function():
+    """A gradient penalty asks for it."""
+    x = torch.ones(2, requires_grad=True)
+    loss = SquareOnce.apply(x).square().sum()
+    (slope,) = torch.autograd.grad(loss, x, create_graph=True)
+    slope.sum().backward()
+
+
+class SquareOften(SquareOnce):
+    """The same formula, without the decorator."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+def cure_e360():
+    """The formula is made of torch operations."""
+    x = torch.ones(2, requires_grad=True)
+    loss = SquareOften.apply(x).square().sum()
+    (slope,) = torch.autograd.grad(loss, x, create_graph=True)
+    slope.sum().backward()
+    assert x.grad.tolist() == [12, 12]

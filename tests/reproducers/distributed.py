@@ -133,3 +133,28 @@ def cure_w71():
         total = all_reduce(x * 2, "sum", dist.group.WORLD)
         total.sum().backward()
     assert x.grad.tolist() == [2, 2, 2]
+
+
+def convolution(contiguous):
+    """A kernel of one element, stored in the order of a permuted tensor."""
+    layer = nn.Conv2d(4, 4, 1)
+    weight = torch.ones(4, 1, 4, 1).permute(0, 2, 3, 1)
+    layer.weight = nn.Parameter(
+        weight.clone(memory_format=torch.contiguous_format) if contiguous else weight
+    )
+    return layer
+
+
+def w91_gradient_of_a_permuted_parameter():
+    """The gradient has the strides of a contiguous tensor."""
+    with one_process():
+        model = DistributedDataParallel(convolution(contiguous=False))
+        model(torch.ones(2, 4, 3, 3)).sum().backward()
+
+
+def cure_w91():
+    """A contiguous parameter."""
+    with one_process():
+        model = DistributedDataParallel(convolution(contiguous=True))
+        model(torch.ones(2, 4, 3, 3)).sum().backward()
+        assert model.module.weight.grad.stride() == model.module.weight.stride()

@@ -235,3 +235,35 @@ def cure_e357():
     model.append(model[0])
     result = functional_call(model, {"0.weight": torch.eye(2)}, torch.ones(1, 2))
     assert result.tolist() == [[1, 1]]
+
+
+def e365_aux_is_not_returned():
+    """A pair is promised, and one number comes."""
+    grad(torch.sum, has_aux=True)(torch.ones(2))
+
+
+def cure_e365():
+    """Return the pair."""
+    slope, aux = grad(lambda x: (x.sum(), x * 2), has_aux=True)(torch.ones(2))
+    assert slope.tolist() == [1, 1]
+    assert aux.tolist() == [2, 2]
+
+
+def e366_gradient_by_a_number():
+    """A Python number has no gradient."""
+    grad(lambda x: x * x)(3.0)
+
+
+def cure_e366():
+    """A tensor has one."""
+    assert grad(lambda x: x * x)(torch.tensor(3.0)) == 6
+
+
+def e366b_function_returns_a_number_too():
+    """One of the results is a Python number."""
+    jacrev(lambda x: [x, 3.0])(torch.ones(2))
+
+
+def cure_e366b():
+    """Tensors only."""
+    assert jacrev(lambda x: [x])(torch.ones(2))[0].equal(torch.eye(2))

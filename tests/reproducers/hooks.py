@@ -1,5 +1,7 @@
 """Messages about hooks: of tensors, nodes, modules and saved tensors."""
 
+import pickle
+
 import torch
 from torch import nn
 from torch.autograd.graph import (
@@ -411,3 +413,36 @@ def cure_e338():
     x = torch.ones(1, 2, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad.tolist() == [[7, 7]]
+
+
+def w87_old_module_hook():
+    """It sees the last node only."""
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    model.register_backward_hook(lambda module, into, out: None)
+    model(torch.ones(1, 3, requires_grad=True)).sum().backward()
+
+
+def cure_w87():
+    """The full hook sees the module."""
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    seen = []
+    model.register_full_backward_hook(lambda module, into, out: seen.append(into[0].shape))
+    model(torch.ones(1, 3, requires_grad=True)).sum().backward()
+    assert seen == [(1, 3)]
+
+
+def w88_tensor_with_a_hook_is_pickled():
+    """The hook does not come along."""
+    x = torch.ones(2, requires_grad=True)
+    x.register_hook(lambda gradient: gradient * 2)
+    pickle.dumps(x)
+
+
+def cure_w88():
+    """Register it again."""
+    x = torch.ones(2, requires_grad=True)
+    x.register_hook(torch.utils.hooks.unserializable_hook(lambda gradient: gradient * 2))
+    loaded = pickle.loads(pickle.dumps(x))
+    loaded.register_hook(lambda gradient: gradient * 2)
+    loaded.sum().backward()
+    assert loaded.grad.tolist() == [2, 2]

@@ -190,3 +190,105 @@ def cure_e346():
     """All at once."""
     result = jacobian(torch.square, torch.ones(2), strategy="forward-mode", vectorize=True)
     assert result.tolist() == [[2, 0], [0, 2]]
+
+
+def e368_function_returns_a_list():
+    """A tuple would do."""
+    jacobian(lambda x: [x, x * 2], torch.ones(2))
+
+
+def cure_e368():
+    """A tuple."""
+    _, doubled = jacobian(lambda x: (x, x * 2), torch.ones(2))
+    assert doubled.tolist() == [[2, 0], [0, 2]]
+
+
+def e369_v_of_another_shape():
+    """Two outputs, three numbers."""
+    vjp(torch.square, torch.ones(2), torch.ones(3))
+
+
+def cure_e369():
+    """One number for each output."""
+    x = torch.ones(2)
+    _, slope = vjp(torch.square, x, torch.ones_like(x.square()))
+    assert slope.tolist() == [2, 2]
+
+
+class ViewWithoutTangentView(torch.autograd.Function):
+    """`forward` returns a view, `jvp` a copy."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent.clone()
+
+
+class InPlaceWithoutTangent(torch.autograd.Function):
+    """`forward` works in place, `jvp` does not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mark_dirty(x)
+        return x.mul_(2)
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent * 2
+
+
+class ViewOfBoth(ViewWithoutTangentView):
+    """A view of the tangent too."""
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent.view_as(tangent)
+
+
+class InPlaceBoth(InPlaceWithoutTangent):
+    """The tangent is changed in place too."""
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return tangent.mul_(2)
+
+
+def tangent_through(function):
+    """The tangent of a function at one, in the direction of one."""
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        return forward_ad.unpack_dual(function.apply(dual)).tangent.tolist()
+
+
+def e370_jvp_of_a_view():
+    """The tangent is a new tensor."""
+    tangent_through(ViewWithoutTangentView)
+
+
+def cure_e370():
+    """A view of the tangent."""
+    assert tangent_through(ViewOfBoth) == [1, 1]
+
+
+def e370b_jvp_of_an_in_place_function():
+    """The tangent is a new tensor."""
+    tangent_through(InPlaceWithoutTangent)
+
+
+def cure_e370b():
+    """In place."""
+    assert tangent_through(InPlaceBoth) == [2, 2]
+
+
+def e371_jvp_of_integers():
+    """`arange` makes integers."""
+    torch.func.jvp(torch.square, (torch.arange(3),), (torch.ones(3),))
+
+
+def cure_e371():
+    """With a point."""
+    _, slope = torch.func.jvp(torch.square, (torch.arange(3.0),), (torch.ones(3),))
+    assert slope.tolist() == [0, 2, 4]

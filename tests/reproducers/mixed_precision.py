@@ -160,3 +160,15 @@ def cure_e354():
     scaler.step(optimizer)
     scaler.update()
     assert w.item() == 0.5
+
+
+def w86_old_name_of_autocast():
+    """The device is part of the name."""
+    with torch.cpu.amp.autocast():
+        return torch.ones(2, 2) @ torch.ones(2, 2)
+
+
+def cure_w86():
+    """The device is an argument."""
+    with torch.amp.autocast("cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16

@@ -354,3 +354,48 @@ def cure_e353():
     layer(torch.tensor([1])).sum().backward()
     torch.optim.Adagrad(layer.parameters(), weight_decay=0.1).step()
     assert not layer.weight.equal(before)
+
+
+def e363_lazy_parameters_are_counted():
+    """They have no size yet."""
+    sum(p.numel() for p in nn.LazyLinear(2).parameters())
+
+
+def cure_e363():
+    """After one batch they have."""
+    layer = nn.LazyLinear(2)
+    with torch.no_grad():
+        layer(torch.ones(1, 3))
+    assert sum(p.numel() for p in layer.parameters()) == 8
+
+
+def e363b_shape_of_a_lazy_parameter():
+    """It has none yet."""
+    return nn.LazyLinear(2).weight.shape
+
+
+def cure_e363b():
+    """After one batch it has."""
+    layer = nn.LazyLinear(2)
+    with torch.no_grad():
+        layer(torch.ones(1, 3))
+    assert layer.weight.shape == (2, 3)
+
+
+def w85_generator_of_parameters_is_used_twice():
+    """The optimizer has taken all of them."""
+    model = nn.Linear(2, 2)
+    parameters = model.parameters()
+    torch.optim.SGD(parameters, lr=0.1)
+    model(torch.ones(1, 2)).sum().backward()
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+
+
+def cure_w85():
+    """A list can be used twice."""
+    model = nn.Linear(2, 2)
+    parameters = list(model.parameters())
+    torch.optim.SGD(parameters, lr=0.1)
+    model(torch.ones(1, 2)).sum().backward()
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    assert nn.utils.get_total_norm([p.grad for p in parameters]) < 1.001

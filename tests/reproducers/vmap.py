@@ -211,3 +211,44 @@ def cure_e335c():
     drawn = torch.rand(2)
     result = vmap(lambda row: (drawn < row).float())(torch.full((3, 2), 0.5))
     assert result[0].equal(result[1])
+
+
+def e364_two_dimensions_for_one_argument():
+    """There is one argument."""
+    vmap(torch.sum, in_dims=(0, 0))(torch.ones(2, 3))
+
+
+def cure_e364():
+    """One entry for one argument."""
+    assert vmap(torch.sum, in_dims=(0,))(torch.ones(2, 3)).tolist() == [3, 3]
+
+
+def e364b_one_dimension_for_two_results():
+    """There are two results."""
+    vmap(lambda row: (row, row * 2), out_dims=(0,))(torch.ones(2, 3))
+
+
+def cure_e364b():
+    """One entry for each result."""
+    rows, columns = vmap(lambda row: (row, row * 2), out_dims=(0, 1))(torch.ones(2, 3))
+    assert (rows.shape, columns.shape) == ((2, 3), (3, 2))
+
+
+def e364c_dimensions_in_a_list():
+    """A list stands for one argument that is a list."""
+    vmap(torch.sum, in_dims=[0])(torch.ones(2, 3))
+
+
+def cure_e364c():
+    """A tuple."""
+    assert vmap(torch.sum, in_dims=(0,))(torch.ones(2, 3)).tolist() == [3, 3]
+
+
+def e364d_result_said_to_be_the_same_for_all_rows():
+    """It depends on the row."""
+    vmap(torch.sum, out_dims=None)(torch.ones(2, 3))
+
+
+def cure_e364d():
+    """Say where the rows go."""
+    assert vmap(torch.sum, out_dims=0)(torch.ones(2, 3)).tolist() == [3, 3]
