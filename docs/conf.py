@@ -29,6 +29,7 @@ extensions = [
     "reading.clinic",
     "reading.docstrings",
     "reading.mathematics",
+    "reading.path",
     "reading.players",
     "reading.translation",
     "publishing.announcing",

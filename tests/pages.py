@@ -8,9 +8,11 @@ from myst_parser.config.main import MdParserConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
-LEARN = sorted((DOCS / "learn").glob("*.md"))
+LEARN = sorted(path for path in (DOCS / "learn").glob("*.md") if path.stem != "index")
 # The pages of the Learn path, as the front page lists them.
-PATH = re.findall(r"^learn/[\w-]+$", (DOCS / "index.md").read_text("utf-8"), flags=re.MULTILINE)
+PATH = re.findall(
+    r"^learn/(?!index$)[\w-]+$", (DOCS / "index.md").read_text("utf-8"), flags=re.MULTILINE
+)
 
 
 def cells(page: Path) -> list[tuple[str, list[str]]]:

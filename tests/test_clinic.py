@@ -14,6 +14,7 @@ import pytest
 import quickjs
 
 from gradbook.understand.catalogue import find, load, nearest, recognise, to_json
+from pages import LEARN
 
 CLINIC = Path(__file__).parents[1] / "docs" / "clinic"
 ENTRIES = {entry.id: entry for entry in load().entries}
@@ -212,9 +213,6 @@ def test_the_checks_can_fail():
 
 
 # -------------------------------------------------------------------------------- links from Learn
-
-
-LEARN = sorted((CLINIC.parent / "learn").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", LEARN, ids=[page.stem for page in LEARN])
