@@ -29,13 +29,13 @@ class Tensor:
 
     def __mul__(self, other):
         a, b = self, as_tensor(other)
-        saved = a.data, b.data
-        return record(a.data * b.data, (a, b), lambda g, x, y: (g * y, g * x), *saved)
+        x, y = a.data, b.data
+        return record(x * y, (a, b), lambda g, x, y: (g * y, g * x), x, y)
 
     def __matmul__(self, other):  # of matrices, or of stacks of them
         a, b = self, as_tensor(other)
-        saved = a.data.mT, b.data.mT
-        return record(a.data @ b.data, (a, b), lambda g, x, y: (g @ y, x @ g), *saved)
+        x, y = a.data, b.data
+        return record(x @ y, (a, b), lambda g, x, y: (g @ y.mT, x.mT @ g), x, y)
 
     def __pow__(self, n):
         x = self.data
@@ -65,8 +65,11 @@ class Tensor:
     def sum(self, axis=None):
         before = self.data.shape
         kept = self.data.sum(axis, keepdims=True).shape
-        y = self.data.sum(axis)
-        return record(y, (self,), lambda g: (np.broadcast_to(g.reshape(kept), before),))
+
+        def rule(g):
+            return (np.broadcast_to(g.reshape(kept), before),)
+
+        return record(self.data.sum(axis), (self,), rule)
 
     # The others are made of these.
 
@@ -123,7 +126,7 @@ def record(data, inputs, rule, *saved):
 
 
 def in_order(result):
-    """Yield what `result` was made from, each after all that were made from it."""
+    """Yield what `result` was made from, each after all made from it."""
     uses, found, stack = Counter(), {result}, [result]
     while stack:
         for source in stack.pop().inputs:
