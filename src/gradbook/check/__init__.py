@@ -10,6 +10,7 @@ from gradbook.check import (
     autograd_grad,
     backward,
     build_your_own,
+    complex,  # noqa: A004 -- each module has the name of its page
     detach,
     digits,
     distributed,
@@ -36,6 +37,7 @@ __all__ = [
     "autograd_grad",
     "backward",
     "build_your_own",
+    "complex",
     "detach",
     "digits",
     "distributed",
