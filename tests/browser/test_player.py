@@ -405,6 +405,18 @@ def test_on_a_phone_graph_and_panel_are_in_view_together(play, make):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_a_wide_drawing_and_the_panel_are_in_view_together(play):
+    """Where there is no room side by side, the drawing leaves room below it."""
+    x = torch.arange(1.0, 7).requires_grad_()
+    with record_lines():
+        out = sum((x[n] * x[n - 1]).tanh() * 0.123456 for n in range(6))
+    page = play(replay(out), height=800)
+    player = page.locator("gradbook-player")
+    assert "gb-below" in player.get_attribute("class")
+    stage, panel = (player.locator(one).bounding_box() for one in (".gb-stage", ".gb-panel"))
+    assert panel["y"] + panel["height"] - stage["y"] <= 800
+
+
 def test_buttons_are_large_enough_for_a_finger(play):
     """At least 38 px each way."""
     player = play(square(), width=360, has_touch=True).locator("gradbook-player")
@@ -463,7 +475,9 @@ def test_fractions_are_numbers_and_words_are_not(player):
     assert field(player, "x[0]").get_attribute("aria-invalid") == "true"
     assert after(player) == [expected([1 / 3, 2.0, 3.0])]
     field(player, "x[1]").focus()
-    assert field(player, "x[0]").input_value() == "0.3333333"
+    assert field(player, "x[0]").input_value() == "0.3333"
+    field(player, "x[0]").focus()
+    assert field(player, "x[0]").input_value() == "0.333333333"
 
 
 def test_arrow_keys_change_a_number(player):
@@ -598,7 +612,10 @@ def test_numbers_that_differ_from_the_recorded_ones_are_not_played(play):
 
 
 def test_forty_nodes_follow_a_drag(play):
-    """A change of a number takes less than a frame at a quarter of the speed."""
+    """A change of a number takes a frame of 60 a second at a quarter of the speed.
+
+    It is the processor time of the page that counts, which is the same on a busy machine.
+    """
     x = torch.tensor([0.5, 0.25], requires_grad=True)
     with record_lines():
         y = x
@@ -609,23 +626,30 @@ def test_forty_nodes_follow_a_drag(play):
     player = page.locator("gradbook-player")
     assert player.locator(".gb-node").count() == 40
     player.get_by_role("slider").fill("40")
-    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
     page.clock.resume()
-    taken = player.evaluate(
-        """e => {
-          const times = [], id = Object.keys(e.leaves)[0];
-          for (let at = 0; at < 40; at++) {
-            const start = performance.now();
-            e.leaves[id][0] = 0.5 + at / 100;
-            e.put();
-            e.offsetHeight;
-            times.push(performance.now() - start);
-          }
-          return times.sort((a, b) => a - b)[20];
-        }"""
-    )
-    print(f"{taken:.1f} ms")
-    assert taken < 1000 / 60 * 3  # three times the frame: a busy machine; it is about a third
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy():
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in found if one["name"] == "TaskDuration")
+
+    times = []
+    for _ in range(5):
+        start = busy()
+        player.evaluate(
+            """async e => {
+              const [leaf] = Object.values(e.leaves);
+              for (let at = 0; at < 40; at++) {
+                leaf[0] = 0.5 + at / 100;
+                e.put();
+                e.offsetHeight;
+              }
+            }"""
+        )
+        times.append((busy() - start) / 40 * 1000)
+    print(f"{min(times):.2f} ms a change, without painting")
+    assert min(times) * 4 < 1000 / 60
 
 
 # Predict, then play -----------------------------------------------------------------------------

@@ -206,6 +206,16 @@ def test_hooks_of_the_user_are_seen():
     (step,) = [one for one in r.steps if one.node.tensor_name == "h"]
     assert step.incoming[0].numbers == [10, 10]
     assert x.grad.tolist() == [30, 30]
+    assert "in   [1, 1]; a hook made it [10, 10]" in str(r)
+
+
+def test_the_sum_before_a_hook_is_told():
+    """What was sent adds up to 12; the hook makes 120 of it."""
+    h = torch.tensor(2.0, requires_grad=True) * 3
+    h.register_hook(lambda gradient: gradient * 10)
+    r = replay(h * h, params={"h": h})
+    assert "in   6 + 6 = 12; a hook made it 120" in str(r)
+    assert "; a hook made it <b>g</b> = <data" in r.to_html()
 
 
 def test_large_tensors_are_summarised():

@@ -20,7 +20,6 @@ SENTENCES = (
     *(
         f"comes in: <b>{{name}}</b> = {{numbers}}{whence}"
         for whence in (
-            ", after a hook",
             ", from the start and one edge",
             ", from the start and two edges",
             ", from the start and three edges",
@@ -33,6 +32,7 @@ SENTENCES = (
             "",
         )
     ),
+    "comes in: {numbers}; a hook made it <b>{name}</b> = {numbers2}",
     "to {part}: {rule}, summed to {shape} = {result}",
     "to {part}: {result}",
     "<code>{code}</code> was None, is now {grad}",

@@ -10,7 +10,7 @@ from reading import wording
 from translated import read_html, untranslated
 
 # Names of variables, files, inputs and functions; an entry, by its name.
-NAMES = "x b y loss weight bias test_wording py self other mean cos no-graph"
+NAMES = "x b y out sum detach loss weight bias test_wording py self other mean cos no-graph"
 
 
 def a_product():
@@ -38,6 +38,16 @@ def a_long_pass():
     for _ in range(200):
         y = y.sin()
     return replay(y.sum())
+
+
+def hooks_and_constants():
+    """A hook that changes a gradient; a program that cannot run with other numbers."""
+    x = torch.ones(2, requires_grad=True)
+    with record_lines():
+        y = x * x.detach()
+        out = (y * y).sum()
+    y.register_hook(lambda gradient: gradient * 10)
+    return replay(out, y.sum(), params={"x": x})
 
 
 def two_outputs():
@@ -77,7 +87,15 @@ def an_explanation():
 @pytest.mark.parametrize(
     "make",
     [
-        *(a_product, a_network, a_long_pass, two_outputs, freed, a_folded_graph),
+        *(
+            a_product,
+            a_network,
+            a_long_pass,
+            hooks_and_constants,
+            two_outputs,
+            freed,
+            a_folded_graph,
+        ),
         *(a_history, an_explanation),
     ],
 )

@@ -39,6 +39,7 @@ const numbersIn = (text) => (text.match(NUMBERS) ?? []).map((one) => {
 const close = (one, other, part) => Object.is(one, other) || one === other
   || Math.abs(one - other) <= part * Math.max(Math.abs(one), Math.abs(other))
   || (one !== one && other !== other);
+const say = (element, text) => element.textContent === text || (element.textContent = text);
 const unbroken = (text) => text.replaceAll(", ", ",\u00a0");
 
 customElements.get("gradbook-player") || customElements.define("gradbook-player",
@@ -148,9 +149,10 @@ class extends HTMLElement {
     // A panel that scrolls is reached by the keyboard.
     if (highest > this.panel.clientHeight) this.panel.tabIndex = 0;
     else this.panel.removeAttribute("tabindex");
-    // What stands below the drawing on a phone, and is to be seen with it: the bar and the panel.
-    const { offsetTop, offsetHeight } = this.panel;
-    this.style.setProperty("--gb-side", `${offsetTop + offsetHeight - this.panel.parentElement.offsetTop}px`);
+    // What stands below a wide drawing, and is to be seen with it: the bar and the panel.
+    const side = this.panel.parentElement.getBoundingClientRect();
+    this.style.setProperty("--gb-side", `${this.panel.getBoundingClientRect().bottom - side.top}px`);
+    this.classList.toggle("gb-below", side.top > this.stage.getBoundingClientRect().top + 9);
     this.reveal(true);
   }
 
@@ -175,6 +177,7 @@ class extends HTMLElement {
   move(to, moving = false) {
     cancelAnimationFrame(this.frame);
     this.at = Math.max(0, Math.min(this.rows.length, to));
+    if (this.grads) this.put(false);
     this.plan();
     this.panel.ariaLive = "polite";
     this.ask(moving && this.predict.checked);
@@ -354,11 +357,15 @@ class extends HTMLElement {
     this.compute = () => run(program, this.leaves);
     this.leaves = structuredClone(this.recorded);
     const shown = this.stage.querySelectorAll("[data-n]");
-    this.spots = [...shown, ...this.querySelectorAll("tbody data")].map((spot) => ({
+    this.table = this.querySelector(".gb-steps");
+    this.table.addEventListener("toggle", () => this.put());
+    this.spots = [...shown, ...this.table.querySelectorAll("tbody data")].map((spot) => ({
       spot,
       name: spot.dataset.n ?? spot.value,
       text: spot.textContent,
       row: spot.ownerSVGElement && this.rowed(spot) ? +spot.dataset.row : -1,
+      step: spot.closest("tr"),
+      part: spot.closest(".gb-node, .gb-edge"),
     }));
     const made = this.compute();
     const differs = this.spots.some((one) => {
@@ -371,13 +378,25 @@ class extends HTMLElement {
         fill(_("The numbers stay as recorded: {reason}."), { reason })));
       return;
     }
+    this.unseen = new Set();
+    const watch = new IntersectionObserver((changes) => {
+      for (const { target, isIntersecting } of changes) {
+        this.unseen[isIntersecting ? "delete" : "add"](target);
+      }
+      this.put(false);
+    }, { root: this.stage, rootMargin: "100px" });
+    for (const part of this.stage.querySelectorAll(".gb-node, .gb-edge")) watch.observe(part);
+    addEventListener("beforeprint", () => {
+      this.unseen.clear();
+      this.put(false);
+    });
     this.fields = [];
     const leaves = program.leaves.map((leaf) => this.leaf(leaf));
     this.undo = make("button", { type: "button", className: "gb-reset", onclick: () => this.reset() }, _("Reset"));
     this.state = make("span");
     options.before(make("fieldset", { className: "gb-what" }, make("legend", {}, _("What if?")),
       make("p", {}, this.state, this.undo), ...leaves));
-    this.put();
+    this.put(false);
   }
 
   // Whether a text of the drawing shows one row of a matrix.
@@ -438,7 +457,11 @@ class extends HTMLElement {
         field.setAttribute("aria-invalid", wrong);
         if (!wrong) this.set(id, at, number, field);
       };
-      field.onblur = () => this.put();
+      field.onfocus = () => { field.value = String(+this.leaves[id][at].toPrecision(9)); };
+      field.onblur = () => {
+        this.typing = null;
+        this.put();
+      };
       field.onkeydown = (event) => {
         const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
         if (!way) return;
@@ -462,7 +485,8 @@ class extends HTMLElement {
       }));
     }
     const numbers = make("span", { className: "gb-numbers", role: "group", "aria-label": name }, ...fields);
-    numbers.style.gridTemplateColumns = `repeat(${shape.length ? Math.min(shape.at(-1), 6) : 1}, 3.6rem)`;
+    const wide = Math.max(3.4, ...value.map((one) => write(Number(one)).length * 0.62 + 1));
+    numbers.style.gridTemplateColumns = `repeat(${shape.length ? Math.min(shape.at(-1), 6) : 1}, ${wide}rem)`;
     this.grads ??= [];
     const grad = make("output", {}, "");
     this.grads.push([`d${id}`, grad]);
@@ -485,53 +509,63 @@ class extends HTMLElement {
   }
 
   // Compute, and write every number where it stands.
-  put() {
+  put(telling = true) {
     const made = this.compute();
+    const current = this.rows[this.at - 1]?.row;
     for (const one of this.spots) {
+      // What nobody sees is written when it comes into view.
+      if (one.step ? one.step !== current && !this.table.open : this.unseen.has(one.part)) continue;
       const text = this.text(one, made);
       if (text === one.now) continue;
       one.now = text;
-      const knobs = one.spot.querySelectorAll(".gb-knob");
+      one.knobs ??= one.spot.querySelectorAll(".gb-knob");
       const parts = text.match(/[^[\], ]+/g);
-      if (knobs.length) knobs.forEach((knob, at) => { knob.textContent = parts[at]; });
+      if (one.knobs.length) one.knobs.forEach((knob, at) => { knob.textContent = parts[at]; });
       else one.spot.textContent = one.spot.ownerSVGElement ? text : unbroken(text);
       this.squeeze(one);
     }
-    for (const [name, grad] of this.grads) grad.textContent = unbroken(written(made.found[name]));
+    for (const [name, grad] of this.grads) say(grad, unbroken(written(made.found[name])));
     let changed = false;
     for (const { id, at, field } of this.fields) {
       const number = this.leaves[id][at];
       changed ||= number !== this.recorded[id][at];
       if (field !== this.typing || document.activeElement !== field) {
-        field.value = String(+number.toPrecision(7));
+        field.value = document.activeElement === field ? String(+number.toPrecision(9)) : write(number);
         field.removeAttribute("aria-invalid");
       }
-      field.ariaValueNow = number;
+      if (field.ariaValueNow !== String(number)) field.ariaValueNow = number;
     }
-    this.classList.toggle("gb-changed", changed);
-    this.undo.setAttribute("aria-disabled", !changed);
-    this.state.textContent = changed
-      ? _("Computed here, by the rules that the steps show.")
-      : _("As torch ran it. Drag a number, type one, or use the arrow keys.");
-    if (!this.count) return;
+    if (changed !== this.changed) {
+      this.changed = changed;
+      this.undo.setAttribute("aria-disabled", !changed);
+      this.state.textContent = changed
+        ? _("Computed here, by the rules that the steps show.")
+        : _("As torch ran it. Drag a number, type one, or use the arrow keys.");
+    }
+    if (!telling) return;
     this.panel.ariaLive = "off";
-    if (!this.asking) this.tell();
-    this.show();
+    const said = current?.querySelectorAll("data") ?? [];
+    this.panel.querySelectorAll("data").forEach((one, at) => {
+      say(one, said[at].textContent);
+    });
   }
 
   // A number that became longer must not leave its box.
   squeeze(one) {
     const { spot } = one;
-    const text = spot.closest("text"), box = text?.parentElement.querySelector(".gb-box");
+    const text = one.step ? null : spot.parentElement;
     if (!text) return;
-    text.removeAttribute("textLength");
-    const x = text.x.baseVal[0].value, wide = text.ownerSVGElement.viewBox.baseVal.width;
-    const room = box ? box.width.baseVal.value - 10
-      : (text.room ??= Math.min(one.text.length * 7.4 + 24, 2 * Math.min(x, wide - x) - 6));
-    if (text.textContent.length * 7.4 > room && text.getComputedTextLength() > room) {
-      text.setAttribute("textLength", room);
-      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+    // Measured by its letters: asking for its length would lay the page out once for each number.
+    const wide = text.textContent.length * 7.4;
+    if (!text.room) {
+      const box = text.parentElement.querySelector(".gb-box"), x = text.x.baseVal[0].value;
+      const most = 2 * Math.min(x, text.ownerSVGElement.viewBox.baseVal.width - x) - 6;
+      text.room = box ? box.width.baseVal.value - 10 : Math.min(one.text.length * 7.4 + 24, most);
     }
+    if (wide > text.room) {
+      text.setAttribute("textLength", text.room);
+      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+    } else if (text.hasAttribute("textLength")) text.removeAttribute("textLength");
   }
 
   // What a node is called for those who do not see it, and which one the keyboard reaches first.

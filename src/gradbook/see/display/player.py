@@ -19,7 +19,7 @@ from gradbook.see.display import assets, drawing, rules, stage
 from gradbook.see.display.stage import PlayedGraph, title_of
 from gradbook.see.nodes import Node
 from gradbook.see.steps import Step
-from gradbook.see.values import Operand, Value, flattened, shape_text
+from gradbook.see.values import Operand, Value, flattened, format_numbers, shape_text
 
 
 class Played(Protocol):
@@ -263,7 +263,7 @@ class _Came:
     value: Value | None
     arrivals: Sequence[_Arrival]
     sender: str
-    hooked: bool
+    hooked: str  # the sum of what was sent, if a hook changed it; or empty
 
     @property
     def edges(self) -> list[int]:
@@ -272,7 +272,10 @@ class _Came:
 
     def text(self) -> str:
         """As a text."""
-        return f"{self._terms([str(one.value) for one in self.arrivals])}{_short(self.value)}"
+        terms = self._terms([str(one.value) for one in self.arrivals])
+        if self.hooked:
+            return f"{terms}{self.hooked}; a hook made it {_short(self.value)}"
+        return f"{terms}{_short(self.value)}"
 
     def html(self) -> str:
         """As HTML, with a name for each number."""
@@ -280,13 +283,13 @@ class _Came:
             _data(f"s{self.number[1:]}" if one.edge is None else f"e{one.edge}", one.value)
             for one in self.arrivals
         ]
-        whole = (
-            f"comes in: <b>{self.name}</b> = {self._terms(terms)}{_data(self.number, self.value)}"
-        )
+        came = f"<b>{self.name}</b> = "
+        if self.hooked:
+            sent = self._terms(terms) + escape(self.hooked) if len(terms) > 1 else terms[0]
+            return f"comes in: {sent}; a hook made it {came}{_data(self.number, self.value)}"
+        whole = f"comes in: {came}{self._terms(terms)}{_data(self.number, self.value)}"
         if self.value is None or not self.arrivals:
             return whole
-        if self.hooked:
-            return f"{whole}, after a hook"
         if len(self.arrivals) > 1:
             if len(self.edges) < len(self.arrivals):
                 return f"{whole}, from the start and {_counted(len(self.edges))}"
@@ -296,7 +299,7 @@ class _Came:
         return f"{whole}, from <code>{escape(self.sender)}</code>"
 
     def _terms(self, terms: list[str]) -> str:
-        if len(terms) < 2 or self.hooked:
+        if len(terms) < 2:
             return ""
         if len(terms) > _MOST_ADDENDS:
             terms = [*terms[: _MOST_ADDENDS - 2], "…", terms[-1]]
@@ -320,21 +323,29 @@ def _came(reading: _Reading, step: Step, output: int) -> _Came:
         value,
         arrivals,
         sender,
-        hooked=not _is_sum(value, [one.value for one in arrivals]),
+        _sum_of(value, [one.value for one in arrivals]),
     )
 
 
-def _is_sum(total: Value | None, addends: list[Value]) -> bool:
-    """Whether a gradient is what was sent; a hook may have changed it on its way."""
-    values = [total, *addends]
-    if not addends or any(one is None or one.numbers is None for one in values):
-        return True
+def _sum_of(came: Value | None, sent: list[Value]) -> str:
+    """The sum of what was sent to a node, if something else came; empty if not, or if unknown."""
+    values = [came, *sent]
+    if came is None or not sent or any(one is None or one.numbers is None for one in values):
+        return ""
     columns = [[*flattened(one.numbers)] for one in values if one is not None]
-    return all(
+    is_sum = all(
         not math.isfinite(abs(one))
         or abs(one - sum(parts)) <= _CLOSE * (abs(one) + max(map(abs, parts)))
         for one, *parts in zip(*columns, strict=False)
     )
+    return "" if is_sum else format_numbers(_added([one.numbers for one in sent]))
+
+
+def _added(numbers: Sequence[Any]) -> Any:
+    """The sum of nested lists of one shape, element by element."""
+    if isinstance(numbers[0], (list, tuple)):
+        return [_added(parts) for parts in zip(*numbers, strict=True)]
+    return sum(numbers)
 
 
 # What goes out ---------------------------------------------------------------------------------

@@ -200,10 +200,8 @@ def _lines(scene: Scene, item: Item, roots: int) -> list[_Text]:
     small = "" if title == node.name else node.name
     if value is None and node.shape is not None:
         small += f" {shape_text(node.shape)}"
-    if roots > 1:
-        small += f"  {output_words(item, roots)}"
-    if small.strip():
-        lines.append(_Text("small", small.strip()))
+    output = output_words(item, roots) if roots > 1 else ""
+    lines += [_Text("small", text) for text in (small.strip(), output) if text]
     return lines
 
 
