@@ -1,7 +1,9 @@
 """Tests of `gradbook.explain`: messages as exceptions and as texts, and any input at all."""
 
+import collections
 import gc
 import traceback
+import types
 import warnings
 import weakref
 from html import escape
@@ -506,6 +508,23 @@ def test_a_loss_that_is_no_tensor_is_refused():
     """A number has lost its graph."""
     with pytest.raises(TypeError, match=r"loss must be a tensor, got float: give it before \.item"):
         explain(torch.ones(2), loss=0.5)
+
+
+@pytest.mark.parametrize(
+    ("output", "hint"),
+    [
+        (collections.OrderedDict(loss=torch.ones(())), r"`output\['loss'\]`"),
+        (types.SimpleNamespace(loss=torch.ones(())), r"`output\.loss`"),
+        (types.SimpleNamespace(logits=torch.ones(2)), r"`output\.logits`"),
+    ],
+)
+def test_the_output_of_a_model_has_its_loss_inside(output, hint):
+    """The tensor that is meant is named."""
+    with pytest.raises(TypeError, match=hint):
+        explain(nn.Linear(1, 1), loss=output)
+    if "loss" in hint:
+        with pytest.raises(TypeError, match=hint):
+            explain(output)
 
 
 # ----------------------------------------------------------------------------- any input at all

@@ -429,6 +429,16 @@ def node_number(node: Node) -> int:
     return int(cast("Any", node)._sequence_nr())
 
 
+def function_of(node: Node) -> type | None:
+    """The class of the custom Function that made a node; None for a node of torch's own."""
+    return getattr(type(node), "_forward_cls", None)
+
+
+def kept_on(node: Node) -> list[Any]:
+    """What the forward of a custom Function has left on its `ctx`, which is the node."""
+    return list(object.__getattribute__(node, "__dict__").values())
+
+
 _lines_exist = False
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from gradbook.understand import catalogue, culprit
 from gradbook.understand.catalogue import BASE_URL, Entry, Variant
+from gradbook.understand.culprit.names import is_tensor, items_of, members
 from gradbook.understand.explanation import Explanation
-from gradbook.understand.situation import of_module, of_tensor
+from gradbook.understand.modules import of_module
+from gradbook.understand.tensors import of_tensor
 
 
 def explain(
@@ -41,7 +43,7 @@ def explain(
         ...
     """
     if loss is not None and not isinstance(loss, Tensor):
-        raise TypeError(f"loss must be a tensor, got {type(loss).__name__}: give it before .item()")
+        raise _no_loss(loss)
     if isinstance(obj, Tensor):
         return of_tensor(obj, loss)
     if isinstance(obj, nn.Module):
@@ -56,10 +58,26 @@ def explain(
 
 
 def _refused(obj: object) -> TypeError:
-    hint = ": to ask why x.grad is None, give x itself" if obj is None else ""
+    hint = "to ask why x.grad is None, give x itself" if obj is None else _part_of(obj, "loss")
     return TypeError(
-        f"explain needs a tensor, a module, an exception or a text, got {type(obj).__name__}{hint}"
+        f"explain needs a tensor, a module, an exception or a text, got {type(obj).__name__}"
+        + (f": {hint}" if hint else "")
     )
+
+
+def _no_loss(loss: object) -> TypeError:
+    hint = _part_of(loss, "loss", "logits") or "give it before .item()"
+    return TypeError(f"loss must be a tensor, got {type(loss).__name__}: {hint}")
+
+
+def _part_of(obj: object, *names: str) -> str:
+    """The tensor that is meant, where an object such as a model's output holds it."""
+    for name in names:
+        inside = dict(items_of(obj)) | {f".{key}": one for key, one in members(obj).items()}
+        for step in (f".{name}", f"[{name!r}]"):
+            if is_tensor(inside.get(step)):
+                return f"give its {name}, the tensor in it: `output{step}`"
+    return ""
 
 
 # ------------------------------------------------------------------------------------- messages

@@ -2,27 +2,36 @@
 
 import ast
 import traceback
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
 
 from gradbook.understand.catalogue import Entry
 from gradbook.understand.culprit import line
 from gradbook.understand.culprit.case import Case, Finding, describe, listed
-from gradbook.understand.culprit.cut import explain_cut, no_graph
+from gradbook.understand.culprit.cut import explain_cut, no_graph, tell_stops
 from gradbook.understand.culprit.edit import detached_in_place, modified_in_place
+from gradbook.understand.culprit.flow import of_module, requires_grad
 from gradbook.understand.culprit.frames import Place, calling_place, plain_tensors, version_of
 from gradbook.understand.culprit.freed import graph_freed
 from gradbook.understand.culprit.line import one_tensor, written
+from gradbook.understand.culprit.passes import fate_of_gradients, zeroed_since
 
 __all__ = [
     "Finding",
     "Place",
     "calling_place",
+    "cut_in_module",
     "cut_of",
     "describe",
+    "fate_of_gradients",
     "investigate",
     "listed",
     "plain_tensors",
     "source_of",
     "version_of",
+    "zeroed_since",
 ]
 
 _REQUIRES = "`{name}` requires grad; it is {made}."
@@ -127,12 +136,37 @@ def investigate(error: BaseException, entry: Entry, message: str) -> Finding:
     return finding
 
 
-def cut_of(place: Place, name: str) -> Finding:
-    """Why the variable `name` of a running program does not require grad, if the source tells."""
+def cut_of(
+    place: Place,
+    name: str,
+    carries: Callable[[Any], bool] | None = None,
+) -> Finding:
+    """Why no gradient passes to the variable `name` of a running program, if the source tells.
+
+    Args:
+        place: the line that the program runs.
+        name: the variable.
+        carries: whether a value carries the gradient that is looked for; by default, whether it
+            requires grad.
+    """
     try:
-        return explain_cut(place, ast.Name(name, ast.Load()), place.resolve(name)[1], name)
+        value = place.resolve(name)[1]
+        expression = ast.Name(name, ast.Load())
+        return explain_cut(place, expression, value, name, carries or requires_grad)
     except Exception:  # as above
         return Finding()
+
+
+def cut_in_module(module: nn.Module, carries: Callable[[Any], bool]) -> Finding:
+    """Where the forward pass of a module ends what carries a gradient inside it."""
+    finding = Finding()
+    try:
+        flow = of_module(module, carries)
+        if not flow.carries or flow.perhaps:
+            tell_stops(flow.stops, finding, None)
+    except Exception:  # as above
+        return Finding()
+    return finding
 
 
 def source_of(error: BaseException) -> str | None:

@@ -247,7 +247,10 @@ def _read_inside(
 
 def _cut(place: Place, step: _Step, origins: list[_Origin], carries: _Carries) -> Finding | None:
     """What to say if something with a graph was read on the way to a value that has none."""
-    alive = [_alive(place, source, step.name, carries) for _, source in origins]
+    alive = [
+        [one for one in _alive(place, source, step.name, carries) if not _rebound(place, made, one)]
+        for made, source in origins
+    ]
     names = list(dict.fromkeys(name for some in alive for name in some))
     if not names:
         return None
@@ -289,15 +292,36 @@ def _flows(place: Place, step: _Step, origins: list[_Origin], carries: _Carries)
     reader = flow.Reader(carries)
     found: dict[int, Flow] = {}
     local: dict[str, Flow] = {}
+    for statement, source in origins:
+        for name in loaded(source):
+            if name != step.name and _rebound(place, statement, name):
+                local[name] = flow.NOTHING
     known: set[Stop] = set()
     for number, (statement, source) in reversed([*enumerate(origins)]):
         if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and step.name:
             one = flow.of_statement(place, statement, step.name, reader, local)
         else:
-            one = reader.expression(place, source)
+            one = reader.expression(place, source, dict(local))
         found[number] = one._replace(stops=tuple(stop for stop in one.stops if stop not in known))
         known |= {*one.stops}
     return [found[number] for number in range(len(origins))]
+
+
+def _rebound(place: Place, statement: ast.stmt | None, name: str) -> bool:
+    """Whether a name has been bound again since a statement read it: its value is another one."""
+    scope = place.scope
+    now = scope.statement if scope is not None else None
+    if scope is None or now is None or statement is None:
+        return False
+    first, last = statement.lineno, now.lineno
+    root = name.partition(".")[0]
+    between = (
+        one
+        for one in scope.statements
+        if one is not statement
+        and (first < one.lineno < last if first <= last else not last <= one.lineno <= first)
+    )
+    return any(root in bound(one) or name in bound(one) for one in between)
 
 
 def _switch(place: Place, statement: ast.stmt | None) -> Switch | None:

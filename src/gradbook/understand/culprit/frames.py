@@ -305,6 +305,11 @@ def plain_tensors() -> AbstractContextManager[None]:
     return torch._C.DisableTorchFunction()
 
 
+def unobserved() -> AbstractContextManager[None]:
+    """Inside, an operation on a plain tensor runs no code of a mode, below autograd either."""
+    return torch._C._DisableTorchDispatch()
+
+
 def version_of(tensor: Tensor) -> int | None:
     """How many in-place changes there were; None for a tensor that does not count them."""
     try:

@@ -1,6 +1,5 @@
 """Which tensors of the failing line a message speaks of."""
 
-import ast
 import re
 from collections.abc import Callable
 
@@ -18,8 +17,7 @@ from gradbook.understand.culprit.case import (
     made_by,
     quoted,
 )
-from gradbook.understand.culprit.changes import may_have_run
-from gradbook.understand.culprit.frames import Place, torch_locals
+from gradbook.understand.culprit.frames import torch_locals, unobserved
 from gradbook.understand.culprit.names import (
     is_module,
     is_tensor,
@@ -27,8 +25,8 @@ from gradbook.understand.culprit.names import (
     modules_in,
     parameters_of,
 )
-from gradbook.understand.culprit.source import bound, calls, last_name, own_parts, read_in
-from gradbook.understand.culprit.views import bodies_below, called
+from gradbook.understand.culprit.passes import fate_of_gradients
+from gradbook.understand.culprit.source import bound, own_parts, read_in
 
 Method = Callable[[Case], Finding]
 _Test = Callable[[Tensor], bool]
@@ -86,7 +84,7 @@ def outside_zero_to_one(tensor: Tensor) -> bool:
     if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_floating_point():
         return False
     try:
-        with torch.no_grad(), torch._C._DisableTorchDispatch():
+        with torch.no_grad(), unobserved():
             return bool(((tensor < 0) | (tensor > 1) | tensor.isnan()).any())
     except RuntimeError:  # there are no numbers: on the meta device, or inside a transform
         return False
@@ -306,69 +304,19 @@ def _of_leaf(case: Case, name: str, tensor: Tensor) -> Finding:
         return Finding(name, [fact], "E16d")
     fact = f"`{name}.grad` is None: it is a leaf that requires grad, and holds no gradient now."
     finding = Finding(name, [fact], excluded={"E16b", "E16c"})
-    ran = [(place, one) for place in case.places for one in _ran(place, ("backward",))]
-    if not ran and all(_is_told(place) for place in case.places):
-        finding.facts.append("No `backward()` stands before this line.")
-        finding.variant = "E16"
-        if "zero_" not in case.message:
-            finding.cures.append("Call `backward()` before this line.")
-    for place, backward in ran[:1]:
-        scope = place.scope
-        since = [one for one in _ran(place, ("zero_grad",)) if one.lineno > backward.lineno]
-        if since:
-            finding.facts.append(f"It was set to None since, in {quoted(since[0])}.")
-            finding.variant = "E16"
-            finding.cures.append("Read it between `backward()` and `zero_grad()`.")
-        elif scope is not None and not scope.perhaps(backward, scope.statement):
-            finding.facts.append(f"The backward pass in {quoted(backward)} left it out.")
-            finding.variant = "E16d"
-        else:
-            finding.likely.append("E16d")
+    fate = fate_of_gradients(case.places)
+    finding.facts += fate.facts
+    finding.variant = _FATES.get(fate.kind, "")
+    if fate.kind == "cleared":
+        finding.cures.append("Read it between `backward()` and `zero_grad()`.")
+    elif fate.kind == "none yet" and "zero_" not in case.message:
+        finding.cures.append("Call `backward()` before this line.")
+    elif fate.kind == "perhaps left out":
+        finding.likely.append("E16d")
     return finding
 
 
-_TRAINS = re.compile(r"fit|train\w*|training_step|optimi[sz]e|run|update|learn|main")
-
-
-def _is_told(place: Place) -> bool:
-    """Whether the source shows every backward pass that may have run: no library may train."""
-    scope = place.scope
-    if scope is None:
-        return False
-    return not any(
-        _TRAINS.fullmatch(last_name(call.func)) and not called(place, call)
-        for one in scope.statements
-        if may_have_run(scope, one)
-        for _, call in calls(one)
-    )
-
-
-def _ran(place: Place, methods: tuple[str, ...]) -> list[ast.stmt]:
-    """The statements that may have run before the present line and call a method, last one first.
-
-    Also inside the functions of the program that they call.
-    """
-    scope = place.scope
-    if scope is None:
-        return []
-
-    def asks(statement: ast.stmt) -> bool:
-        return any(last_name(call.func) in methods for _, call in calls(statement))
-
-    return [
-        one
-        for one in reversed(scope.statements)
-        if may_have_run(scope, one)
-        and (
-            asks(one)
-            or any(
-                asks(inner)
-                for body in bodies_below(place, calls(one))
-                if body.scope is not None
-                for inner in body.scope.statements
-            )
-        )
-    ]
+_FATES = {"none yet": "E16", "cleared": "E16", "left out": "E16d"}
 
 
 def gradient_shape(case: Case) -> Finding:

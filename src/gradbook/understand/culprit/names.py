@@ -9,6 +9,8 @@ import re
 import sysconfig
 from collections import UserDict, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import (
@@ -17,6 +19,7 @@ from types import (
     FunctionType,
     MappingProxyType,
     MemberDescriptorType,
+    MethodType,
     ModuleType,
 )
 from typing import Any, TypeGuard, cast
@@ -239,6 +242,31 @@ def _registered_below(module: nn.Module, kind: str) -> dict[str, Tensor]:
             if is_tensor(tensor):
                 found.setdefault(id(tensor), (f"{path}.{key}" if path else key, tensor))
     return dict(found.values())
+
+
+def modules_behind(value: object, levels: int = 4) -> list[nn.Module]:
+    """The modules that a function, a method or an object leads to."""
+    if is_module(value):
+        return [value]
+    if levels <= 0:
+        return []
+    behind: list[object] = []
+    if type(value) is MethodType:
+        behind = [value.__self__]
+    elif type(value) is partial:
+        behind = [value.func, *value.args, *value.keywords.values()]
+    elif type(value) is FunctionType:
+        behind = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        behind += [value.__globals__.get(name) for name in value.__code__.co_names]
+        for cell in value.__closure__ or ():
+            with suppress(ValueError):  # not bound yet
+                behind.append(cell.cell_contents)
+    elif is_container(value):
+        behind = [one for _, one in items_of(value)]
+    elif not issubclass(type(value), (type, ModuleType, Tensor)):
+        behind = [*members(value).values()]
+    found = [one for inner in behind for one in modules_behind(inner, levels - 1)]
+    return list({id(one): one for one in found}.values())
 
 
 def resolve(namespace: Mapping[str, Any], name: str) -> tuple[str, Any]:
