@@ -7,6 +7,7 @@ a NumPy array. Given ``...`` (no answer yet), a check says so and returns.
 
 from gradbook.check import (
     accumulation,
+    anomaly_mode,
     autograd_grad,
     backward,
     build_your_own,
@@ -34,6 +35,7 @@ from gradbook.check.answers import WrongAnswer
 __all__ = [
     "WrongAnswer",
     "accumulation",
+    "anomaly_mode",
     "autograd_grad",
     "backward",
     "build_your_own",
