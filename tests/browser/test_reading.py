@@ -141,6 +141,24 @@ def test_paper_gets_the_text_alone(open_page):
     )
 
 
+def test_the_cheat_sheet_is_one_sheet_of_paper(open_page):
+    """A4, and no line of it goes on in a second one."""
+    page = open_page("reference/cheat-sheet.html")
+    printed = page.pdf(format="A4")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})
+    heights = page.evaluate(
+        """[...document.querySelectorAll("#cheat-sheet pre")].map(pre => {
+          const style = getComputedStyle(pre), room = parseFloat(style.paddingTop) * 2;
+          const rows = pre.textContent.trimEnd().split("\\n").length;
+          return (pre.clientHeight - room) / parseFloat(style.lineHeight) / rows;
+        })"""
+    )
+    assert heights
+    assert max(heights) < 1.05
+
+
 def test_links_within_the_site_lead_somewhere():
     """Every file and every place on a page that a page refers to exists."""
     ids = {}
