@@ -876,3 +876,36 @@ def test_any_exception_gets_an_answer(error):
     assert answer.kind in {"unknown", "error", "warning"}
     after = error.args, error.__cause__, error.__context__, error.__traceback__
     assert all(one is other for one, other in zip(before, after, strict=True))
+
+
+# ------------------------------------------------------------------------- hints of a pasted text
+
+
+def test_the_second_message_of_a_text_counts():
+    """Torch's own warning above the error tells the cause."""
+    text = (
+        "a.py:9: UserWarning: None of the inputs have requires_grad=True. Gradients will be None\n"
+        + TRACE.format("element 0 of tensors does not require grad and does not have a grad_fn")
+    )
+    answer = explain(text)
+    assert answer.code == "no-graph"
+    assert answer.details["cause"].startswith("A reentrant checkpoint")
+    assert any("`checkpoint-inputs-no-grad`" in fact for fact in answer.because)
+    assert answer.cure.splitlines()[0].startswith("`use_reentrant=False`")
+
+
+@pytest.mark.parametrize(
+    "operation", ["AsStridedBackward0", "TBackward", "TBackward0", "AsStrided"]
+)
+def test_the_shape_of_a_turned_weight_counts(operation):
+    """Nearly always an optimizer stepped: that comes first of those that are left."""
+    message = (
+        "one of the variables needed for gradient computation has been modified by an inplace "
+        f"operation: [torch.FloatTensor [16, 1]], which is output 0 of {operation}, is at version "
+        "2; expected version 1 instead."
+    )
+    answer = explain(message)
+    assert answer.possible[0].startswith("`optimizer.step()`")
+    assert any("weight of a Linear" in fact for fact in answer.because)
+    other = explain(message.replace(operation, "ReluBackward0"))
+    assert not any("weight of a Linear" in fact for fact in other.because)

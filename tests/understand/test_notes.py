@@ -340,3 +340,17 @@ def test_the_variables_of_a_cell_are_found(shell):
     assert "  variable: w" in data["text/plain"]
     assert "  where: line 3: w.requires_grad_()" in data["text/plain"]
     assert torch.is_grad_enabled()
+
+
+def test_each_process_of_several_names_itself_once(monkeypatch):
+    """Torchrun tells a process its rank."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    error = RuntimeError("grad can be implicitly created only for scalar outputs")
+    assert annotate(error)
+    assert error.__notes__[0].startswith("gradbook: rank 1 of 4: non-scalar-backward")
+    assert error.__notes__[0].count("rank 1") == 1
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    alone = RuntimeError("grad can be implicitly created only for scalar outputs")
+    assert annotate(alone)
+    assert "rank" not in alone.__notes__[0].splitlines()[0]

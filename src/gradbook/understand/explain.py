@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from gradbook.understand import catalogue, culprit
-from gradbook.understand.catalogue import BASE_URL, Entry, Variant
+from gradbook.understand.catalogue import BASE_URL, Entry, Match, Variant
 from gradbook.understand.culprit.names import is_tensor, items_of, members
 from gradbook.understand.explanation import Explanation
 from gradbook.understand.modules import of_module
@@ -111,7 +111,28 @@ def _of_text(text: str) -> Explanation:
     if entry.context:
         more.append(_PYTHONS_WORDS)
     finding = culprit.Finding(facts=facts, details=details)
+    _tell_second(entry, found[1:], finding)
+    if entry.id == "modified-in-place" and _TURNED.search(found[0].message):
+        finding.likely.append("E40b")
+        finding.facts.append(
+            "A matrix that was turned around, as this one, is the weight of a Linear layer: as a "
+            "rule an optimizer stepped between the forward pass and this backward."
+        )
     return _of_entry(entry, finding, found[0].message, more)
+
+
+# The product of a Linear layer saves its weight turned around.
+_TURNED = re.compile(r"\[\d+, \d+\]\], which is output 0 of (?:AsStrided|T)(?:Backward0?)?,")
+
+
+def _tell_second(entry: Entry, others: Iterable[Match], finding: culprit.Finding) -> None:
+    """Another message of the same text: torch often warns of the cause before the error."""
+    for match in others:
+        finding.facts.append(f"The text also has `{match.entry.id}`: {match.entry.title}.")
+        if entry.id == "no-graph" and match.entry.id == "checkpoint-inputs-no-grad":
+            finding.variant = "E01d"
+        elif entry.id == "grad-is-none" and match.entry.id == "non-leaf-grad":
+            finding.excluded |= {"E16", "E16d"}
 
 
 def _of_exception(error: BaseException) -> Explanation:

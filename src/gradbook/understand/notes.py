@@ -1,6 +1,7 @@
 """Explain uncaught errors where they appear: in a traceback, or below a notebook cell."""
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -88,13 +89,20 @@ def annotate(error: BaseException) -> bool:
             return True
         explanation = _explained(error)
         if explanation is not None:
-            error.add_note(_MARK + str(explanation))
+            error.add_note(_MARK + _rank() + str(explanation))
     except Exception:  # a note is never worth a second error
         return False
     return explanation is not None
 
 
 _MARK = "gradbook: "
+
+
+def _rank() -> str:
+    """Of one process of several, which one it is: ``rank 1 of 4: ``, else nothing."""
+    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    several = rank.isdigit() and size.isdigit() and int(size) > 1
+    return f"rank {rank} of {size}: " if several else ""
 
 
 def _explained(error: BaseException) -> Explanation | None:
