@@ -67,13 +67,13 @@ SENTENCES = (
 )
 # What stands inside of a sentence, or in a box of a drawing.
 PARTS = (
-    "{name} (left)",
-    "{name} (right)",
-    "{name} (added)",
-    "{name} (input)",
-    "{name} (target)",
-    "{name} (where true)",
-    "{name} (where false)",
+    "{name} <i>(left)</i>",
+    "{name} <i>(right)</i>",
+    "{name} <i>(added)</i>",
+    "{name} <i>(input)</i>",
+    "{name} <i>(target)</i>",
+    "{name} <i>(where true)</i>",
+    "{name} <i>(where false)</i>",
     "the graph has more than {count} nodes",
     "not every node ran",
     "it computes in complex numbers",

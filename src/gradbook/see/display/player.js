@@ -239,7 +239,8 @@ class extends HTMLElement {
     if (!node || !wanted.length || wanted.length > 6 || number.textContent.includes("(")) return;
     const said = make("output");
     const field = make("input", { autocomplete: "off", spellcheck: false });
-    const question = item ? fill(_("What goes to {name}?"), { name: item.dataset.to })
+    const whom = item ? [...item.querySelectorAll("code, i")].map((one) => one.textContent).join(" ") : "";
+    const question = item ? fill(_("What goes to {name}?"), { name: whom })
       : fill(_("What is {name}.grad now?"), { name: row.dataset.leaf });
     const reveal = () => {
       const held = this.asking?.form.contains(document.activeElement);

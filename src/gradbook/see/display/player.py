@@ -146,7 +146,7 @@ def to_text(replay: Played) -> str:
                     f"       {done.leaf}.grad = {done.before} + {done.added} = {done.grad}"
                 )
         sent = _sent(reading, step)
-        lines += [f"       to   {one.whom()}: {one.text()}" for one in sent]
+        lines += [f"       to   {one.text()}" for one in sent]
     return "\n".join(lines)
 
 
@@ -219,7 +219,7 @@ def _row(reading: _Reading, step: Step) -> str:
         data += f' data-leaf="{name}"'
     elif word := rules.WORDS.get(node.name):
         body += f"<p>{escape(word)}</p>"
-    items = "".join(f'<li data-to="{escape(one.whom())}">{one.html()}</li>' for one in sent)
+    items = "".join(f"<li>{one.html()}</li>" for one in sent)
     body += f"<ul>{items}</ul>" if items else ""
     title, *rest = _title(node)
     name = f"<code>{escape(title)}</code>"
@@ -364,13 +364,11 @@ class _Sent:
     summed: str  # the shape to which it was summed, or empty
     value: Value
 
-    def whom(self) -> str:
-        """Whom it goes to, with the place."""
-        return f"{self.target} ({self.place})" if self.place else self.target
-
     def text(self) -> str:
         """As a text."""
-        return self._whole(self.formula, self.numbers, str(self.value))
+        place = f" ({self.place})" if self.place else ""
+        whole = self._whole(self.formula, self.numbers, str(self.value))
+        return f"{self.target}{place}: {whole}"
 
     def html(self) -> str:
         """As HTML, with a name for each number."""
@@ -379,7 +377,7 @@ class _Sent:
         if numbers:
             numbers = f'<data value="r{self.edge}">{_whole(numbers)}</data>'
         whole = self._whole(rule, numbers, _data(f"e{self.edge}", self.value))
-        place = f" ({self.place})" if self.place else ""
+        place = f" <i>({self.place})</i>" if self.place else ""
         return f"to <code>{escape(self.target)}</code>{place}: {whole}"
 
     def _whole(self, *parts: str) -> str:
