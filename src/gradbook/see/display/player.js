@@ -109,6 +109,13 @@ class extends HTMLElement {
         title.textContent = [name, ...words].join("\n");
       };
     });
+    // On paper the pass is over.
+    matchMedia("print").addEventListener("change", ({ matches }) => {
+      if (matches) this.left = this.at;
+      this.go(matches ? this.rows.length : this.left);
+      if (matches) this.run(false);
+      if (this.grads) this.put(false, true);
+    });
     this.onkeydown = (event) => this.key(event);
     this.fit();
     new ResizeObserver(() => this.fit()).observe(this);
@@ -238,10 +245,10 @@ class extends HTMLElement {
     const wanted = number ? numbersIn(number.textContent) : [];
     if (!node || !wanted.length || wanted.length > 6 || number.textContent.includes("(")) return;
     const said = make("output");
-    const field = make("input", { autocomplete: "off", spellcheck: false });
     const whom = item ? [...item.querySelectorAll("code, i")].map((one) => one.textContent).join(" ") : "";
     const question = item ? fill(_("What goes to {name}?"), { name: whom })
       : fill(_("What is {name}.grad now?"), { name: row.dataset.leaf });
+    const field = make("input", { autocomplete: "off", spellcheck: false, "aria-label": question });
     const reveal = () => {
       const held = this.asking?.form.contains(document.activeElement);
       this.asking = null;
@@ -256,7 +263,7 @@ class extends HTMLElement {
       } else if (given.every((one, at) => close(one, wanted[at], 0.006) || Math.abs(one - wanted[at]) < 1e-3)) {
         reveal();
       } else said.textContent = _("No. Try again, or see it.");
-    } }, make("label", {}, question, field), make("button", {}, _("Check")),
+    } }, make("span", {}, question), field, make("button", {}, _("Check")),
       make("button", { type: "button", onclick: reveal }, _("Show")), said);
     this.asking = { form };
   }
@@ -387,10 +394,6 @@ class extends HTMLElement {
       this.put(false);
     }, { root: this.stage, rootMargin: "100px" });
     for (const part of this.stage.querySelectorAll(".gb-node, .gb-edge")) watch.observe(part);
-    addEventListener("beforeprint", () => {
-      this.unseen.clear();
-      this.put(false);
-    });
     this.fields = [];
     const leaves = program.leaves.map((leaf) => this.leaf(leaf));
     this.undo = make("button", { type: "button", className: "gb-reset", onclick: () => this.reset() }, _("Reset"));
@@ -501,6 +504,8 @@ class extends HTMLElement {
     this.due ??= requestAnimationFrame(() => {
       this.due = undefined;
       this.put();
+      clearTimeout(this.later);
+      this.later = setTimeout(() => this.put(false, true), 300);
     });
   }
 
@@ -510,12 +515,13 @@ class extends HTMLElement {
   }
 
   // Compute, and write every number where it stands.
-  put(telling = true) {
+  put(telling = true, all = false) {
     const made = this.compute();
     const current = this.rows[this.at - 1]?.row;
     for (const one of this.spots) {
       // What nobody sees is written when it comes into view.
-      if (one.step ? one.step !== current && !this.table.open : this.unseen.has(one.part)) continue;
+      const seen = one.step ? one.step === current || this.table.open : !this.unseen.has(one.part);
+      if (!seen && !all) continue;
       const text = this.text(one, made);
       if (text === one.now) continue;
       one.now = text;
