@@ -12,6 +12,7 @@ from gradbook.check import (
     backward,
     build_your_own,
     complex,  # noqa: A004 -- each module has the name of its page
+    custom_function,
     detach,
     digits,
     distributed,
@@ -40,6 +41,7 @@ __all__ = [
     "backward",
     "build_your_own",
     "complex",
+    "custom_function",
     "detach",
     "digits",
     "distributed",
