@@ -28,6 +28,7 @@ extensions = [
     "reading.accessible",
     "reading.clinic",
     "reading.docstrings",
+    "reading.exercises",
     "reading.mathematics",
     "reading.path",
     "reading.players",

@@ -14,6 +14,7 @@ written, so that translations and the search meet the text once.
 import math
 from collections.abc import Iterator
 from copy import deepcopy
+from html import escape
 from typing import Any
 
 from docutils import nodes
@@ -127,7 +128,7 @@ def _map(app: Sphinx, docname: str) -> Iterator[nodes.Node]:
             "",
             nodes.paragraph("", "", nodes.strong("", "", link)),
             nodes.paragraph("", one.get("described", "")),
-            nodes.paragraph("", takes, classes=["learn-takes"]),
+            nodes.paragraph("", "", nodes.Text(takes), *_done(env, page), classes=["learn-takes"]),
         )
     yield items
     all_of = {name: sum(one[name] for one in taken) for name in ("minutes", "exercises")}
@@ -138,6 +139,18 @@ def _map(app: Sphinx, docname: str) -> Iterator[nodes.Node]:
         + " "
         + rule.format(words=WORDS_A_MINUTE, lines=LINES_A_MINUTE),
     )
+    if any(_done(env, page) for page in env.found_docs):
+        button = f'<button type="button">{escape(_("Forget my answers"))}</button>'
+        html = f'<p class="exercise-progress">{escape(_("Exercises"))}: <span></span> {button}</p>'
+        yield nodes.raw("", html, format="html")
+
+
+def _done(env: BuildEnvironment, page: str) -> list[nodes.Node]:
+    """Where a script says how many exercises of the page are answered; see `reading.exercises`."""
+    if "answers" not in env.metadata[page]:
+        return []
+    html = f' <span class="exercise-done" data-page="{escape(page)}"></span>'
+    return [nodes.raw("", html, format="html")]
 
 
 def _takes(minutes: int, exercises: int) -> str:

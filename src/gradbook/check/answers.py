@@ -21,12 +21,63 @@ _Given = Tensor | float | list[Any] | tuple[Any, ...] | _Array
 Numbers = _Given | EllipsisType
 
 
+# What is said of an answer, beside what the check itself knows of it. The pages of the site judge
+# by the same rules in the browser, and say the same.
+SENTENCES = {
+    "right": "Right. {why}",
+    "wrong": "Not yet. {why}",
+    "fraction": "A count is a whole number.",
+    "no_option": "{given} is not one of {options}.",
+    "not_it": "{given} is not it. Run the code and look at what it prints.",
+    "entries_asked": "Your answer has {given}; {wanted} are asked for: {first} to {last}.",
+    "entry_wrong": "{name} is wrong: {reason}.",
+    "entries_wrong": "{count} are wrong; the first is {name}: {reason}.",
+    "count": "Your answer has {given}, the right one has {wanted}.",
+    "nan": "Your answer contains nan.",
+    "shape": "Your answer has shape {given}, the right one {wanted}.",
+    "sign": "Your answer has the wrong sign.",
+    "side": "Your answer is {side}.",
+    "factor": "All your numbers are wrong by one common factor.",
+    "numbers_wrong": "{count} of {total} numbers are wrong; "
+    "the first is number {first} (counted from 0), which is {side}.",
+    "large": "too large",
+    "small": "too small",
+    "below": "too far below 0",
+    "not_below": "not far enough below 0",
+    "entry": "{count} entry",
+    "entries": "{count} entries",
+    "number": "{count} number",
+    "numbers": "{count} numbers",
+}
+
+
+class Inquiry:
+    """Given to a check in place of an answer, it takes down how an answer would be judged.
+
+    Attributes:
+        rules: for each judgement its kind and what it goes by; empty where the check judges in a
+            way of its own.
+
+    >>> inquiry = Inquiry()
+    >>> judge_word(inquiry, "yes", right="It does.", options=("yes", "no"))
+    >>> [rule["kind"] for rule in inquiry.rules]
+    ['word']
+    """
+
+    def __init__(self) -> None:
+        self.rules: list[dict[str, Any]] = []
+
+    def take(self, kind: str, **rule: Any) -> None:
+        """Take a judgement down."""
+        self.rules.append({"kind": kind, **rule})
+
+
 class WrongAnswer(AssertionError):  # noqa: N818 -- it is an answer, not an error of the program
     """An answer to an exercise that is not right; the message says what is wrong with it."""
 
     def _render_traceback_(self) -> list[str]:
         """IPython asks for this: a learner needs the message, not our stack."""
-        return [f"Not yet. {self}"]
+        return [_say("wrong", why=self)]
 
 
 def unanswered(answer: object) -> bool:
@@ -50,6 +101,7 @@ def judge_numbers(
     mistakes: Mapping[str, Tensor | float] | None = None,
     tolerance: float = 1e-3,
     counts: bool = False,
+    unit: float = 1.0,
 ) -> None:
     """Print `right` if `answer` holds the `expected` numbers, else raise what is wrong.
 
@@ -60,6 +112,8 @@ def judge_numbers(
         mistakes: what to say to an answer that is wrong in a known way: ``{message: value}``.
         tolerance: relative; an answer may be rounded to about four digits.
         counts: the numbers are counts: only the integers themselves are right.
+        unit: what `expected` and the values of `mistakes` are multiples of: next to zero, all
+            numbers are close to each other.
 
     Raises:
         WrongAnswer: the numbers differ; the message says how, without giving them away: no
@@ -77,16 +131,31 @@ def judge_numbers(
     """
     if unanswered(answer):
         return
-    given = _numbers(answer)
     wanted = torch.as_tensor(expected).detach().to(torch.float64)
-    if _same(given, wanted, 0.0 if counts else tolerance):
-        print(f"Right. {right}".rstrip())
+    known = {
+        message: torch.as_tensor(value).detach().to(torch.float64)
+        for message, value in (mistakes or {}).items()
+    }
+    if isinstance(answer, Inquiry):
+        answer.take(
+            "numbers",
+            expected=wanted,
+            right=right,
+            mistakes=known,
+            tolerance=tolerance,
+            counts=counts,
+            unit=unit,
+        )
         return
-    for message, value in (mistakes or {}).items():
-        if _same(given, torch.as_tensor(value).detach().to(torch.float64), tolerance):
+    given = _numbers(answer) / unit
+    if _same(given, wanted, 0.0 if counts else tolerance):
+        print(_say("right", why=right))
+        return
+    for message, value in known.items():
+        if _same(given, value, tolerance):
             raise WrongAnswer(message)
     if counts and not torch.equal(given, given.round()):
-        raise WrongAnswer("A count is a whole number.")
+        raise WrongAnswer(_say("fraction"))
     raise WrongAnswer(_difference(given, wanted, 0.0 if counts else tolerance))
 
 
@@ -119,6 +188,11 @@ def judge_word(
     """
     if unanswered(answer):
         return
+    if isinstance(answer, Inquiry):
+        answer.take(
+            "word", expected=expected, right=right, options=options, mistakes=dict(mistakes or {})
+        )
+        return
     if set(options) == {"yes", "no"} and (flag := _flag(answer)) is not None:
         answer = "yes" if flag else "no"
     if not isinstance(answer, str):
@@ -127,14 +201,16 @@ def judge_word(
         )
     word = answer.strip().strip("'\"").casefold()
     if word == expected.casefold():
-        print(f"Right. {right}".rstrip())
+        print(_say("right", why=right))
         return
     if word not in {option.casefold() for option in options}:
-        raise WrongAnswer(f"{answer!r} is not one of {', '.join(map(repr, options))}.")
+        raise WrongAnswer(
+            _say("no_option", given=repr(answer), options=", ".join(map(repr, options)))
+        )
     for option, message in (mistakes or {}).items():
         if word == option.casefold():
             raise WrongAnswer(message)
-    raise WrongAnswer(f"{answer!r} is not it. Run the code and look at what it prints.")
+    raise WrongAnswer(_say("not_it", given=repr(answer)))
 
 
 def judge_flags(
@@ -164,21 +240,29 @@ def judge_flags(
     """
     if unanswered(answer):
         return
+    if isinstance(answer, Inquiry):
+        answer.take("flags", expected=dict(expected), right=right, reasons=dict(reasons))
+        return
     given = _flags(answer)
     names = list(expected)
     if len(given) != len(names):
+        entries = _plural(len(given), "entry", "entries")
         raise WrongAnswer(
-            f"Your answer has {_plural(len(given), 'entry', 'entries')}; "
-            f"{len(names)} are asked for: {names[0]} to {names[-1]}."
+            _say(
+                "entries_asked",
+                given=entries,
+                wanted=len(names),
+                first=names[0],
+                last=names[-1],
+            )
         )
     wrong = [name for name, flag in zip(names, given, strict=True) if flag != expected[name]]
     if not wrong:
-        print(f"Right. {right}".rstrip())
+        print(_say("right", why=right))
         return
     first = wrong[0]
-    if len(wrong) == 1:
-        raise WrongAnswer(f"{first} is wrong: {reasons[first]}.")
-    raise WrongAnswer(f"{len(wrong)} are wrong; the first is {first}: {reasons[first]}.")
+    how = "entry_wrong" if len(wrong) == 1 else "entries_wrong"
+    raise WrongAnswer(_say(how, count=len(wrong), name=first, reason=reasons[first]))
 
 
 def read_letters(answer: object, options: Iterable[str]) -> set[str]:
@@ -196,20 +280,25 @@ def read_letters(answer: object, options: Iterable[str]) -> set[str]:
     >>> sorted(read_letters("a and C", "ABC"))
     ['A', 'C']
     """
+    known = {option.casefold(): option for option in options}
+    if isinstance(answer, Inquiry):
+        answer.take("letters", options=list(known.values()))
+        return set()
     if isinstance(answer, str):
         given = [answer]
     elif isinstance(answer, Collection) and all(isinstance(one, str) for one in answer):
         given = list(answer)
     else:
         raise TypeError(f'expected letters such as "AB", got {type(answer).__name__}: {answer!r}')
-    known = {option.casefold(): option for option in options}
     found = set()
     for word in re.findall(r"\w+", " ".join(given).casefold()):
         if word in ("and", "none"):
             continue
         for letter in word:
             if letter not in known:
-                raise WrongAnswer(f"{letter.upper()!r} is not one of {', '.join(known.values())}.")
+                raise WrongAnswer(
+                    _say("no_option", given=repr(letter.upper()), options=", ".join(known.values()))
+                )
             found.add(known[letter])
     return found
 
@@ -309,33 +398,31 @@ def _close(a: Tensor, b: Tensor, tolerance: float) -> Tensor:
 
 def _difference(given: Tensor, wanted: Tensor, tolerance: float) -> str:
     if given.numel() != wanted.numel():
-        return f"Your answer has {_count(given)}, the right one has {_count(wanted)}."
+        return _say("count", given=_count(given), wanted=_count(wanted))
     if given.isnan().any():
-        return "Your answer contains nan."
+        return _say("nan")
     if given.shape != wanted.shape and given.dim() and wanted.dim() > 1:
-        return f"Your answer has shape {tuple(given.shape)}, the right one {tuple(wanted.shape)}."
+        return _say("shape", given=tuple(given.shape), wanted=tuple(wanted.shape))
     a, b = given.reshape(-1), wanted.reshape(-1)
     if _close(a, -b, tolerance).all():
-        return "Your answer has the wrong sign."
+        return _say("sign")
     if a.numel() == 1:
-        return f"Your answer is {_side(a[0], b[0])}."
+        return _say("side", side=_side(a[0], b[0]))
     # How large a common factor is would give the answer away: one guess and one division.
     if b.abs().min() > 0 and a.abs().min() > 0:
         ratio = a / b
         if ratio[0] > 0 and _close(ratio, ratio[:1].expand_as(ratio), tolerance).all():
-            return "All your numbers are wrong by one common factor."
+            return _say("factor")
     wrong = (~_close(a, b, tolerance)).nonzero().flatten().tolist()
     first = wrong[0]
-    return (
-        f"{len(wrong)} of {a.numel()} numbers are wrong; "
-        f"the first is number {first} (counted from 0), which is {_side(a[first], b[first])}."
-    )
+    side = _side(a[first], b[first])
+    return _say("numbers_wrong", count=len(wrong), total=a.numel(), first=first, side=side)
 
 
 def _side(given: Tensor, wanted: Tensor) -> str:
     if given < 0 and wanted < 0:
-        return "too far below 0" if given < wanted else "not far enough below 0"
-    return "too large" if given > wanted else "too small"
+        return _say("below" if given < wanted else "not_below")
+    return _say("large" if given > wanted else "small")
 
 
 def _count(numbers: Tensor) -> str:
@@ -343,4 +430,8 @@ def _count(numbers: Tensor) -> str:
 
 
 def _plural(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+    return _say(one if count == 1 else several, count=count)
+
+
+def _say(sentence: str, **values: object) -> str:
+    return SENTENCES[sentence].format(**values).rstrip()
