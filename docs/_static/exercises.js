@@ -114,7 +114,7 @@ if (typeof document !== "undefined") {
     } catch {}
     show();
   };
-  const progress = (names) => _("{count} of {total} answered").replace("{count}", names.filter((one) => done.has(one)).length)
+  const progress = (names) => _("{count} of {total} answers are right").replace("{count}", names.filter((one) => done.has(one)).length)
     .replace("{total}", names.length);
 
   const box = document.querySelector(".exercise-data");
@@ -124,7 +124,7 @@ if (typeof document !== "undefined") {
     for (const form of forms) form.classList.toggle("answered", done.has(form.dataset.name));
     for (const place of document.querySelectorAll(".exercise-done")) {
       const names = gradbookExercises.filter(([page]) => page === place.dataset.page).map(([, name]) => name);
-      place.textContent = names.some((one) => done.has(one)) ? progress(names) : "";
+      place.textContent = names.some((one) => done.has(one)) ? `(${progress(names)})` : "";
     }
     for (const place of document.querySelectorAll(".exercise-progress")) {
       place.querySelector("span").textContent = progress(gradbookExercises.map(([, name]) => name));

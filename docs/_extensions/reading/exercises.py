@@ -182,7 +182,7 @@ def _field(name: str, rule: dict[str, Any], title: str, of: int) -> str:
     named = " ".join(filter(None, [title, name.partition(".")[2] if of > 1 else ""]))
     return (
         f'<form class="exercise-field" data-name="{escape(name)}" aria-label="{escape(named)}">'
-        f"<label>{escape(_('Your answer'))}{part} "
+        f"<label><span>{escape(_('Your answer'))}{part}</span> "
         f'<input type="text" autocomplete="off" autocapitalize="none" spellcheck="false"'
         f' placeholder="{escape(_SUCH_AS[rule["kind"]])}"></label> '
         f"<button>{escape(_('Check it'))}</button><output></output></form>"

@@ -23,7 +23,7 @@ MAP = """
 FIRST = f"""
 # The `first` page
 
-After this page you can count. {"word " * 290}
+After this page you can count. {"word " * 390}
 
 :::{{admonition}} How to read
 :class: tip
@@ -97,10 +97,10 @@ def test_the_map_counts(site):
     assert '<a class="reference internal" href="first.html">' in first
     assert '<span class="pre">first</span></code> page' in first
     assert "<p>About first.</p>" in first
-    # 290 words and some more are over two minutes, three lines are under one.
+    # 390 words and some more are nearly two minutes; three lines of code add to them.
     assert "3 minutes, 1 exercise<" in first
     assert "1 minute, 0 exercises<" in second
-    assert "Together: 4 minutes, 1 exercise. Minutes are counted: 150 words" in html
+    assert "Together: 4 minutes, 1 exercise. Minutes are counted: 200 words" in html
 
 
 def test_each_page_has_its_place(site):
@@ -136,7 +136,7 @@ def test_what_reads_the_text_meets_it_once(site):
 def test_the_map_follows_its_pages(site):
     """A page that grows is longer on the map, which has not changed itself."""
     path = site.folder / "docs" / "learn" / "second.md"
-    path.write_text(path.read_text("utf-8") + "\n\nmore " * 800, encoding="utf-8")
+    path.write_text(path.read_text("utf-8") + "\n\nmore " * 1100, encoding="utf-8")
     done = site.build()
     assert done.code == 0, done.log
     assert "6 minutes, 0 exercises<" in article(site, "learn/index")
