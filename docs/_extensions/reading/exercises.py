@@ -28,13 +28,6 @@ _TRIED = re.compile(r"^check\.([a-z]\w*\.[a-z]\w*)\(\.\.\.\)", flags=re.MULTILIN
 _NAMES = "exercise-names.js"
 _AFTER_THE_SEARCH = 950  # which collects at 900
 _MOST_LETTERS = 8
-# What a reader may type, as the field says it.
-_SUCH_AS = {
-    "numbers": "16/3, [18, 12]",
-    "word": "a",
-    "flags": "True, False, ...",
-    "letters": "AB",
-}
 
 
 def rule_of(check: Callable[[Any], None]) -> dict[str, Any] | None:
@@ -177,6 +170,16 @@ def _title(cell: nodes.Element) -> str:
     return found[-1].next_node(nodes.title).astext() if found else ""
 
 
+def _such_as(kind: str) -> str:
+    """What a reader may type, as the field says it."""
+    return {
+        "numbers": "16/3, [18, 12]",
+        "word": _("a word"),
+        "flags": _("True, False, ..."),
+        "letters": _("letters, or none"),
+    }[kind]
+
+
 def _field(name: str, rule: dict[str, Any], title: str, of: int) -> str:
     part = f" (<code>{escape(name.partition('.')[2])}</code>)" if of > 1 else ""
     named = " ".join(filter(None, [title, name.partition(".")[2] if of > 1 else ""]))
@@ -184,7 +187,7 @@ def _field(name: str, rule: dict[str, Any], title: str, of: int) -> str:
         f'<form class="exercise-field" data-name="{escape(name)}" aria-label="{escape(named)}">'
         f"<label><span>{escape(_('Your answer'))}{part}</span> "
         f'<input type="text" autocomplete="off" autocapitalize="none" spellcheck="false"'
-        f' placeholder="{escape(_SUCH_AS[rule["kind"]])}"></label> '
+        f' placeholder="{escape(_such_as(rule["kind"]))}"></label> '
         f"<button>{escape(_('Check it'))}</button><output></output></form>"
     )
 

@@ -18,7 +18,6 @@ class _Array(Protocol):
 
 
 _Given = Tensor | float | list[Any] | tuple[Any, ...] | _Array
-Numbers = _Given | EllipsisType
 
 
 # What is said of an answer, beside what the check itself knows of it. The pages of the site judge
@@ -70,6 +69,9 @@ class Inquiry:
     def take(self, kind: str, **rule: Any) -> None:
         """Take a judgement down."""
         self.rules.append({"kind": kind, **rule})
+
+
+Numbers = _Given | EllipsisType | Inquiry
 
 
 class WrongAnswer(AssertionError):  # noqa: N818 -- it is an answer, not an error of the program

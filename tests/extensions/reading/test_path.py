@@ -136,7 +136,7 @@ def test_what_reads_the_text_meets_it_once(site):
 def test_the_map_follows_its_pages(site):
     """A page that grows is longer on the map, which has not changed itself."""
     path = site.folder / "docs" / "learn" / "second.md"
-    path.write_text(path.read_text("utf-8") + "\n\nmore " * 1100, encoding="utf-8")
+    path.write_text(path.read_text("utf-8") + "\n\n" + "more " * 1100, encoding="utf-8")
     done = site.build()
     assert done.code == 0, done.log
     assert "6 minutes, 0 exercises<" in article(site, "learn/index")
