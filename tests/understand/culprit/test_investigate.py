@@ -50,12 +50,12 @@ def cell(source, name, namespace=None):
 
 # --------------------------------------------------------------------------------------- the bar
 
-WITHOUT_A_NAME = {"E109"}  # AddOne.apply(torch.ones(...)): there is no variable
+WITHOUT_A_NAME = {"E109", "E349"}  # AddOne.apply(torch.ones(...)): there is no variable
 IN_PLACE = [entry for entry in ENTRIES.entries if entry.group == "in-place"]
 ASKED = [*IN_PLACE, ENTRIES["graph-freed"], ENTRIES["no-graph"]]
 GUILTY = {
     **{"E01": "weight", "E01b": "prediction", "E01c": "wrong", "E154b": "outputs"},
-    **{"E01d": "output", "E01e": "slope"},
+    **{"E01d": "output", "E01e": "slope", "E349": None},
     **{"E07": "loss", "E07b": "hidden", "E07c": "scaled", "E07d": "features", "E07e": "hidden"},
     **{"E115": "y", "E22": "weight", "E207": "weight", "E109": None, "E23": "weight"},
     **{"E40": "y", "E40b": "critic.weight", "E40c": "states", "E40d": "embedding.weight"},

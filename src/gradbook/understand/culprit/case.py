@@ -14,7 +14,7 @@ from torch.autograd.graph import Node
 from gradbook.see import torch_internals
 from gradbook.understand.culprit.frames import Place, last_torch_calls, places, torch_locals
 from gradbook.understand.culprit.names import is_tensor, named_tensors
-from gradbook.understand.culprit.source import dotted, operands
+from gradbook.understand.culprit.source import dotted, line_in_words, operands
 
 
 @dataclass
@@ -258,7 +258,7 @@ def quoted(statement: ast.stmt) -> str:
     >>> quoted(ast.parse("y += 1").body[0])
     'line 1, `y += 1`'
     """
-    return f"line {statement.lineno}, `{ast.unparse(statement).splitlines()[0]}`"
+    return f"{line_in_words(statement)}, `{ast.unparse(statement).splitlines()[0]}`"
 
 
 def where(one: Located, place: Place | None = None) -> str:

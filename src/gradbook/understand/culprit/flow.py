@@ -28,7 +28,7 @@ from gradbook.understand.culprit.names import (
     submodules,
 )
 from gradbook.understand.culprit.recording import Switch, mode_of, truth
-from gradbook.understand.culprit.source import Scope, dotted, last_name, own_parts
+from gradbook.understand.culprit.source import Scope, dotted, last_name, own_line, own_parts
 from gradbook.understand.culprit.views import Called, View, called, root_of, values_of
 
 _MOST_STATEMENTS = 5_000
@@ -193,8 +193,8 @@ class Reader:
     def _switch(self, view: View, node: ast.AST, text: str) -> None:
         mode = mode_of(view, node)
         if mode is not None and mode.off is not None:
-            line = getattr(node, "lineno", 0)
-            switch = Switch(mode.off, text, line, view.title, view.file, mode.inference)
+            title = getattr(node, "cell", view.title)
+            switch = Switch(mode.off, text, own_line(node), title, view.file, mode.inference)
             self._off = switch if mode.off else None
 
     @contextmanager
@@ -277,8 +277,8 @@ class _Expressions:
         """What is behind a step through which no gradient passes."""
         if not flow.carries:
             return flow
-        line = getattr(node, "lineno", 0)
-        stop = Stop(kind, text, line, self.view.title, self.view.file)
+        title = getattr(node, "cell", self.view.title)
+        stop = Stop(kind, text, own_line(node), title, self.view.file)
         return Flow(stops=(*flow.stops, stop), opaque=flow.opaque)
 
     def _name(self, node: ast.Name | ast.Attribute) -> Flow:

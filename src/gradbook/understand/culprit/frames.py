@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gradbook.see.lines import SourceLine
 from gradbook.see.source import parse
+from gradbook.understand.culprit.cells import Cells, cells_at
 from gradbook.understand.culprit.names import (
     installed,
     members,
@@ -40,7 +41,6 @@ class Place:
 
     Attributes:
         code: what runs in the frame.
-        number: the line.
         namespace: a copy of the local names; outside of a function, of the global ones.
         visible: names of outer scopes that the code of this frame uses.
         around: the frames that led to this one, outermost first, each with its line.
@@ -54,7 +54,7 @@ class Place:
         around: Sequence["Line"] = (),
     ) -> None:
         self.code = frame.f_code
-        self.number = number
+        self._own_number = number
         self.around = around
         self.namespace = names_of(frame)
         outside = plain(frame.f_globals)
@@ -65,13 +65,26 @@ class Place:
         }
         self._lines = linecache.getlines(self.code.co_filename, frame.f_globals)
         self._instruction = instruction
+        self._cells = self._find_cells()
+
+    def _find_cells(self) -> Cells | None:
+        """In IPython, the cells that have run."""
+        place = self._own_span
+        column = place[2] if place is not None and place[0] == self._own_number else None
+        return cells_at(self.namespace, self._lines, self._own_number, self.code, column)
+
+    @property
+    def number(self) -> int:
+        """The line; in IPython, of all cells that have run."""
+        return self._own_number + (self._cells.offset if self._cells is not None else 0)
 
     @cached_property
     def source(self) -> SourceLine:
         """File, number and text of the line; no text where the file has changed since it ran."""
-        changed = self.scope is None and parse(self._lines, self.number) is not None
-        text = "" if changed else "".join(self._lines[self.number - 1 : self.number]).strip()
-        return SourceLine(self.file, self.number, text)
+        number = self._own_number
+        changed = self.scope is None and parse(self._lines, number) is not None
+        text = "" if changed else "".join(self._lines[number - 1 : number]).strip()
+        return SourceLine(self.file, number, text)
 
     @property
     def title(self) -> str:
@@ -113,6 +126,8 @@ class Place:
     @cached_property
     def scope(self) -> Scope | None:
         """The function's source; None if there is none, or it cannot be parsed."""
+        if self._cells is not None:
+            return self._cells.scope
         span = self.span
         column = span[2] if span is not None and span[0] == self.number else None
         return scope_at(self._lines, self.number, self.code, column)
@@ -128,6 +143,15 @@ class Place:
     @property
     def span(self) -> tuple[int | None, int | None, int | None, int | None] | None:
         """Where the expression that failed stands: first and last line, first and last column."""
+        own = self._own_span
+        if own is None or self._cells is None:
+            return own
+        first, last, left, right = own
+        shift = self._cells.offset
+        return (first and first + shift, last and last + shift, left, right)
+
+    @property
+    def _own_span(self) -> tuple[int | None, int | None, int | None, int | None] | None:
         if self._instruction < 0:
             return None
         return next(islice(self.code.co_positions(), self._instruction // 2, None), None)

@@ -21,6 +21,7 @@ from gradbook.understand.culprit.source import (
     calls,
     dotted,
     last_name,
+    line_in_words,
     own_parts,
     read_in,
     scope_of,
@@ -177,6 +178,12 @@ class _Shared:
                 if variable in carried:
                     fact = f"`{variable}` is carried from one turn of the loop to the next."
                     return _Found(variable, "E07b", fact, self.cure_of_state(place, variable))
+        carried = carried_names([*scope.again]) if scope is not None else set()
+        for name in (*self.root_names, *names, *self.beside(place, carried)):
+            variable = name.partition("[")[0]
+            if variable in carried:
+                fact = f"`{variable}` is carried from one run of the cell to the next."
+                return _Found(variable, "E07b", fact, self.cure_of_state(place, variable))
         return None
 
     def cure_of_constant(self, place: Place, name: str) -> str:
@@ -290,7 +297,7 @@ class _Shared:
             for one, _ in _backwards(scope):
                 if stores and max(stores) < one.lineno < now:
                     fact = (
-                        f"`{name}` was made before the backward in line {one.lineno}, "
+                        f"`{name}` was made before the backward in {line_in_words(one)}, "
                         "and is used again after it."
                     )
                     return _Found(name, "E07d", fact, _cure_of_shared(place, name))
@@ -429,7 +436,7 @@ def _backward_again(scope: Scope, place: Place, name: str) -> str | None:
         same = loss == name and first.lineno < now.lineno and name in read_in(*own_parts(now))
         anew = any(first.lineno < one.lineno < now.lineno for one in stores)
         if same and not anew and not scope.exclusive(first, now):
-            return f"Backward has run on `{name}` before, in line {first.lineno}."
+            return f"Backward has run on `{name}` before, in {line_in_words(first)}."
     for loop in scope.loops(now)[:1]:
         if name in bound(loop) and isinstance(loop, ast.For):
             path, given = place.resolve(ast.unparse(loop.iter))

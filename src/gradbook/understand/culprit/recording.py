@@ -9,7 +9,7 @@ import torch
 
 from gradbook.understand.culprit.frames import Line, Place, in_torch, names_of
 from gradbook.understand.culprit.names import function_of, members, of_library
-from gradbook.understand.culprit.source import Scope, calls, last_name, scope_of
+from gradbook.understand.culprit.source import Scope, calls, last_name, own_line, scope_of
 from gradbook.understand.culprit.views import Called, View, bodies_below, values_of
 
 
@@ -57,7 +57,8 @@ def switches(view: View, statement: ast.stmt) -> Iterator[Switch]:
         if one.lineno > statement.lineno or one is statement:
             break
         for mode, text in _modes(view, one, around):
-            yield Switch(mode.off, text, one.lineno, view.title, view.file, mode.inference)
+            title = getattr(one, "cell", view.title)
+            yield Switch(mode.off, text, own_line(one), title, view.file, mode.inference)
 
 
 def _modes(view: View, statement: ast.stmt, around: set[ast.AST]) -> Iterator[tuple[_Mode, str]]:

@@ -2,7 +2,7 @@
 
 import ast
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import TypeGuard, cast
@@ -59,7 +59,10 @@ class Scope:
         body: the function or the file.
         statements: all statements, in their order; those of inner functions are left out.
         statement: the innermost statement on the line, and around the column if it is given.
+        again: the statements of a notebook's cell, if it ran before; they count as a loop.
     """
+
+    again: Sequence[ast.stmt] = ()
 
     def __init__(self, body: ast.AST, number: int, column: int | None = None) -> None:
         self.body = body
@@ -148,6 +151,24 @@ class Scope:
     def _in_else(self, node: ast.If, statement: ast.stmt) -> bool:
         chain = {statement, *self.parents(statement)}
         return any(one in chain for one in node.orelse)
+
+
+def line_in_words(node: ast.AST) -> str:
+    """``line 3``; of a notebook ``cell In [4]``, or ``line 3 of cell In [4]``.
+
+    >>> line_in_words(ast.parse("x = 1").body[0])
+    'line 1'
+    """
+    cell = getattr(node, "cell", "")
+    if cell:
+        own = getattr(node, "own_line", 1)
+        return f"line {own} of cell {cell}" if own > 1 else f"cell {cell}"
+    return f"line {getattr(node, 'lineno', 0)}"
+
+
+def own_line(node: ast.AST) -> int:
+    """The line in its own file or cell."""
+    return int(getattr(node, "own_line", getattr(node, "lineno", 0)))
 
 
 def _holds(statement: ast.stmt, number: int, column: int) -> bool:
