@@ -24,7 +24,7 @@ class Denoiser(nn.Module):
     "graph-freed",
     "E07c",
     culprit="data",
-    false=("carried", "hidden", "two losses"),
+    false=("carried", "hidden state", "two losses", "adjacency"),
     cure="Move the computation into the loop",
 )
 def diffusion_preprocessed_outside_of_the_loop():
@@ -266,8 +266,8 @@ def cured_rays_with_transmittance_filled_in_place():
 @report(
     "no-graph",
     "E01c",
-    culprit=("moved", "shift"),
-    false=("no_grad", "frozen", "argmax`, a"),
+    culprit=("rows", "columns"),
+    false=("no_grad", "frozen", "`argmax"),
     cure="derivative",
 )
 def registration_with_whole_pixels():

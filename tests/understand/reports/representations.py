@@ -236,7 +236,7 @@ class Pooler(nn.Module):
 @report(
     "some-not-reached",
     culprit=("node_score",),
-    false=("detach()`", "no_grad()`"),
+    false=("through `detach()`", "switches recording off", "derivative. So"),
     cure="values that stand beside the indices",
 )
 def pooling_by_the_positions_of_scores():
@@ -258,9 +258,9 @@ def cured_pooling_by_the_positions_of_scores():
 
 @report(
     "leaf-in-place",
-    culprit=("text", "embeds", "prompt"),
-    false=("initialisation",),
-    cure="",
+    culprit=("text", "prompt"),
+    false=("differentiable=True", "mark_dirty"),
+    cure="`text = text + positions`, a new tensor",
 )
 def prompt_gets_a_position_added():
     """NVlabs/VILA#199: `text_embeds += ...` on a learned prompt."""

@@ -82,7 +82,7 @@ def derivative(y, x):
 @report(
     "input-unused",
     "E08",
-    culprit="t",
+    culprit=("t", "x"),
     false=("view", "made afterwards"),
     cure="Leave it out",
 )
@@ -231,9 +231,9 @@ def kalman(observations, gain):
 
 @report(
     "modified-in-place",
-    ("E40"),
+    "E40",
     culprit="covariance",
-    false=("step()", "inplace=True", "row by row"),
+    false=("inplace=True", "row by row", "optimizer"),
     cure="instead of",
 )
 def filter_with_a_covariance_updated_in_place():
@@ -284,7 +284,7 @@ def cured_portfolio_is_plotted_while_it_trains():
     "no-graph",
     "E01",
     culprit="volatility",
-    false=("no_grad", "detach", "create_graph"),
+    false=("no_grad", "detach()", "create_graph"),
     cure="requires_grad=True",
 )
 def calibration_of_a_volatility():

@@ -81,9 +81,7 @@ _METHODS: dict[str, line.Method] = {
         lambda t: not (t.is_floating_point() or t.is_complex()), "`{name}` is {what}."
     ),
     "item-of-many": one_tensor(lambda t: t.numel() != 1, "`{name}` is {what}."),
-    "leaf-in-place": one_tensor(
-        lambda t: t.is_leaf and t.requires_grad, "`{name}` is a leaf that requires grad."
-    ),
+    "leaf-in-place": line.leaf_in_place,
     "leaf-moved-into-graph": line.leaf_in_graph,
     "matmul-shapes": line.two_tensors,
     "modified-in-place": modified_in_place,

@@ -255,6 +255,8 @@ def _cut(place: Place, step: _Step, origins: list[_Origin], carries: _Carries) -
     if not names:
         return None
     flows = _flows(place, step, origins, carries)
+    if not any(one.carries or one.stops for one in flows):
+        return None  # what has a graph was read, and does not lead to the result
     ends = [bool(one.stops) and (not one.carries or one.perhaps) for one in flows]
     switches = [_switch(place, statement) for statement, _ in origins]
     off = [one is not None and one.off is True for one in switches]
@@ -277,7 +279,7 @@ def _cut(place: Place, step: _Step, origins: list[_Origin], carries: _Carries) -
             tell_switch(place, switch, finding)
         elif ends[number]:
             tell_stops(flows[number].stops, finding, place)
-    if not finding.variant:
+    if not finding.variant and carries is requires_grad:
         first = origins[chosen[-1]][0]
         line = first.lineno if first is not None else place.number
         _tell_what_is_left(place, [flows[number] for number in chosen], names, line, finding)
@@ -483,6 +485,7 @@ def _told_start(leaves: dict[str, Tensor], frozen: list[str]) -> Finding:
         finding.facts.append(f"Every parameter of {listed(frozen)} is frozen.")
         return finding
     names = [name for name, one in leaves.items() if _is_real(one)] or list(leaves)
+    names.sort(key=lambda name: leaves[name].numel())  # what is trained is smaller than the data
     if names:
         finding.subject = names[0]
         finding.variant = "E01"

@@ -96,6 +96,7 @@ def _tell_changes(case: Case, found: "_Edited", finding: Finding) -> None:
         finding.cures.append(_CURE_OF_DDP)
     kinds = {one.variant for one in changes.values()}
     finding.variant = next(kind for kind in _ORDER if kind in kinds)
+    finding.complete = finding.complete or finding.variant == "E40b"
 
 
 # A step counts more than a line that changes the same parameter by hand.
@@ -283,7 +284,9 @@ def _nodes_after(case: Case, found: _Edited) -> set[str]:
                 made_by |= {*below}
     filled = {node for node in made_by if torch_internals.node_name(node) == "CopySlices"}
     after = (node for node, edges in case.graph.items() if any(one in made_by for one, _ in edges))
-    return {torch_internals.node_name(node).casefold() for node in (*after, *filled)}
+    # What is changed again and again was made by the same operation before.
+    again = made_by if found.saved_as != "result" else set()
+    return {torch_internals.node_name(node).casefold() for node in (*after, *filled, *again)}
 
 
 _VIEWS = ("Select", "Slice", "AsStrided", "View", "Alias", "Unbind", "Split", "Transpose", "T")

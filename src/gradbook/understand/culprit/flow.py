@@ -323,7 +323,7 @@ class _Expressions:
         index = self.of(node.slice)
         if index.carries and not through.carries:  # the index itself has no derivative
             return self._stopped(index, node, ast.unparse(node))
-        return through
+        return through if through.carries else through._replace(stops=through.stops + index.stops)
 
     def _comprehension(self, node: ast.AST) -> Flow:
         generators: list[ast.comprehension] = getattr(node, "generators", [])

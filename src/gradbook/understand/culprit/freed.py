@@ -54,6 +54,7 @@ def graph_freed(case: Case) -> Finding:
     finding = Finding()
     if found is not None:
         finding = Finding(found.name, [found.fact], found.variant)
+        finding.complete = found.variant in ("E07c", "E07d")
         made = shared.made(found.name)
         if made is not None:
             finding.details["made at"] = made
@@ -170,7 +171,10 @@ class _Shared:
             for name in names:
                 variable = name.partition("[")[0]
                 if variable not in inside and variable in read:
-                    fact = f"`{name}` was computed before the loop; every turn uses it."
+                    fact = (
+                        f"`{name}` was computed before the loop; every turn uses it, and the first "
+                        "backward freed its graph."
+                    )
                     return _Found(name, "E07c", fact, self.cure_of_constant(place, name))
             carried = carried_names(_statements(loop))
             for name in (*self.root_names, *names, *self.beside(place, carried)):
@@ -195,12 +199,28 @@ class _Shared:
         others = [
             one for one in self.candidates(place) if one.partition("[")[0] in read - {variable}
         ]
-        if not others:
+        if not others or not self.leads_elsewhere(name):
             return ""
         return (
             f"Detach it where it is made, as nothing behind it can be computed again from "
             f"`{others[0]}`, whose graph is freed too: {_detached(place, variable)}."
         )
+
+    def leads_elsewhere(self, name: str) -> bool:
+        """Whether the loss reaches a leaf without a result too; else detaching it ends training."""
+        nodes = (self.candidates(place).get(name) for place in self.case.places)
+        aside = next((one for one in nodes if one is not None), None)
+        pending = [root.grad_fn for root in self.case.roots if root.grad_fn is not None]
+        seen = {aside}
+        while pending:
+            node = pending.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if torch_internals.leaf_of(node) is not None:
+                return True
+            pending += [child for child, _ in self.case.graph.get(node, ()) if child is not None]
+        return False
 
     def cure_of_state(self, place: Place, variable: str) -> str:
         """What has to stand behind backward."""
@@ -282,7 +302,9 @@ class _Shared:
                 continue
             for name, shared in candidates.items():
                 if shared in theirs:
-                    fact = f"`{name}` belongs to the graph of `{other}` too."
+                    fact = (
+                        f"`{name}` belongs to the graph of `{other}` too, whose backward freed it."
+                    )
                     return _Found(name, "E07d", fact, _cure_of_shared(place, name))
         return None
 

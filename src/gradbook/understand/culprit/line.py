@@ -1,5 +1,6 @@
 """Which tensors of the failing line a message speaks of."""
 
+import ast
 import re
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ from gradbook.understand.culprit.names import (
     parameters_of,
 )
 from gradbook.understand.culprit.passes import fate_of_gradients
-from gradbook.understand.culprit.source import bound, own_parts, read_in
+from gradbook.understand.culprit.source import bound, calls, last_name, own_parts, read_in
 
 Method = Callable[[Case], Finding]
 _Test = Callable[[Tensor], bool]
@@ -343,7 +344,7 @@ def gradient_shape(case: Case) -> Finding:
         finding.variant = "E102b"
         finding.facts.append(f"{called} is {describe(leaf)} now, and had another shape before.")
         _tell_data(case, finding)
-    elif whole is not None and list(whole) != shape:
+    elif whole is not None and list(whole) != shape and _broadcasts(shape, list(whole)):
         finding.variant = "E102"
         finding.facts.append(f"Its result has the shape {tuple(whole)}, {called} ({expected}).")
     else:
@@ -353,6 +354,12 @@ def gradient_shape(case: Case) -> Finding:
             f"in `{function}.backward`."
         )
     return finding
+
+
+def _broadcasts(shape: list[int], whole: list[int]) -> bool:
+    """Whether something of one shape is broadcast to the other."""
+    pairs = zip(shape[::-1], whole[::-1], strict=False)
+    return len(shape) <= len(whole) and all(one in (1, other) for one, other in pairs)
 
 
 _INVALID = re.compile(
@@ -412,6 +419,33 @@ def parameters_of_ddp(case: Case) -> Finding:
         if missed:
             return Finding(missed[0], [f"No gradient came for {listed(missed)}."])
     return Finding()
+
+
+def leaf_in_place(case: Case) -> Finding:
+    """The leaf that is written, and whether by an update, an initialisation or in the model."""
+    finding = one_tensor(
+        lambda t: t.is_leaf and t.requires_grad, "`{name}` is a leaf that requires grad."
+    )(case)
+    place = case.place
+    statement = place.scope.statement if place is not None and place.scope is not None else None
+    called = [last_name(one.func) for _, one in calls(statement)] if statement is not None else []
+    if statement is None or finding.subject is None or "step" in called or "apply" in called:
+        return finding
+    finding.excluded |= {"E109", "E207"}
+    text = ast.unparse(statement)
+    if ".grad" in text:
+        finding.variant = "E22"
+    elif isinstance(statement, ast.AugAssign):
+        operator = _SIGNS.get(type(statement.op), "+")
+        name, value = ast.unparse(statement.target), ast.unparse(statement.value)
+        finding.cures.append(
+            f"`{name} = {name} {operator} {value}`, a new tensor, if this is part of the model; an "
+            "initialisation or an update stands under `torch.no_grad()`."
+        )
+    return finding
+
+
+_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 
 
 def deepcopied(case: Case) -> Finding:
