@@ -217,3 +217,37 @@ def cure_e367():
     ).sum().backward()
     point = x.detach()
     torch.testing.assert_close(x.grad, point.cos() * (point.sin() + 1).exp())
+
+
+class RoundsTheSecondTime:
+    """A counter decides what is computed."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        """Round, from the second call on."""
+        self.calls += 1
+        y = x.sin()
+        return (y.floor() if self.calls > 1 else y).exp()
+
+
+def keep_floor():
+    """A policy that keeps what `floor` gives."""
+    return create_selective_checkpoint_contexts([torch.ops.aten.floor.default])
+
+
+def e377_selective_checkpoint_meets_a_new_operation():
+    """The recomputation asks for a kept result that the forward pass never had."""
+    x = torch.ones(3, requires_grad=True)
+    block = RoundsTheSecondTime()
+    checkpoint(block, x, use_reentrant=False, context_fn=keep_floor).sum().backward()
+
+
+def cure_e377():
+    """The same path both times."""
+    x = torch.ones(3, requires_grad=True)
+    checkpoint(
+        lambda x: x.sin().floor().exp(), x, use_reentrant=False, context_fn=keep_floor
+    ).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0]

@@ -375,3 +375,20 @@ def cure_e349():
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
         assert torch.autograd.forward_ad.unpack_dual(dual.view(2, 1)).tangent.shape == (2, 1)
+
+
+def e378_view_of_a_view_made_under_no_grad():
+    """The first view was made under `no_grad`, the second one was not."""
+    result = torch.ones(4, requires_grad=True) * 1
+    with torch.no_grad():
+        square = result.view(2, 2)
+    square.view(4).add_(1)
+
+
+def cure_e378():
+    """Both with recording on."""
+    x = torch.ones(4, requires_grad=True)
+    result = x * 1
+    result.view(2, 2).view(4).add_(1)
+    result.sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 1]

@@ -292,3 +292,14 @@ def cure_e371():
     """With a point."""
     _, slope = torch.func.jvp(torch.square, (torch.arange(3.0),), (torch.ones(3),))
     assert slope.tolist() == [0, 2, 4]
+
+
+def e375_strict_jvp_of_a_constant():
+    """The output does not depend on the input."""
+    torch.func.jvp(lambda x: torch.ones(2), (torch.ones(2),), (torch.ones(2),), strict=True)
+
+
+def cure_e375():
+    """Without `strict` the tangent is zero."""
+    _, slope = torch.func.jvp(lambda x: torch.ones(2), (torch.ones(2),), (torch.ones(2),))
+    assert slope.tolist() == [0, 0]

@@ -16,7 +16,9 @@ finds it, or if it is part of such an example or message.
 
 import ast
 import json
+import os
 import re
+import subprocess
 import sys
 import tomllib
 import warnings
@@ -57,7 +59,7 @@ _SUBJECT = re.compile(
 _SENTENCE = re.compile(r"(?:[A-Za-z][\w'`.()]*[,:;]? ){3,}[A-Za-z]")
 _TALKS = re.compile(r"(?:\bwarn|\bwarning|\bwarn_once|\bdeprecated|\bDelayedError)$")
 # What can stand in a gap; the same in all gaps of a template.
-_FILLINGS = ("", "0", "x", "float", "'x'", "torch.float32", "Tensor", "backward()")
+_FILLINGS = ("", "0", "x", "float", "'x'", "torch.float32", "jvp(f, primals, tangents)")
 
 
 @dataclass(frozen=True, order=True)
@@ -172,25 +174,37 @@ def from_libraries() -> tuple[Message, ...]:
 
 @cache
 def live() -> tuple[str, ...]:
-    """What the reproducers of the catalogue raise and warn, where an entry recognises it."""
+    """What the reproducers of the catalogue raise and warn, where an entry recognises it.
+
+    They run in a process of their own: process groups of other tests are not theirs.
+    """
+    ran = subprocess.run(
+        [sys.executable, __file__, "--live"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=600,
+    )
+    return tuple(text for text in json.loads(ran.stdout) if match_message(text) is not None)
+
+
+def raised() -> list[str]:
+    """What the reproducers raise and warn, each on one line."""
     from reproducers import RAISING
 
-    before = torch.is_warn_always_enabled()
     torch.set_warn_always(True)
     said_now: dict[str, None] = {}
-    try:
-        for program in RAISING.values():
-            torch.manual_seed(0)
-            with warnings.catch_warnings(record=True) as recorded:
-                warnings.simplefilter("always")
-                try:
-                    program()
-                except Exception as error:  # any kind may come
-                    said_now[" ".join(str(error).split())] = None
-            said_now |= {" ".join(str(one.message).split()): None for one in recorded}
-    finally:
-        torch.set_warn_always(before)
-    return tuple(text for text in said_now if match_message(text) is not None)
+    for program in RAISING.values():
+        torch.manual_seed(0)
+        with warnings.catch_warnings(record=True) as recorded:
+            warnings.simplefilter("always")
+            try:
+                program()
+            except Exception as error:  # any kind may come
+                said_now[" ".join(str(error).split())] = None
+        said_now |= {" ".join(str(one.message).split()): None for one in recorded}
+    return list(said_now)
 
 
 @cache
@@ -263,6 +277,9 @@ def as_json() -> str:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
+    if "--live" in sys.argv:
+        print(json.dumps(raised()))
+        sys.exit()
     for told, its_state in states().items():
         if "--new" not in sys.argv or its_state == "new":
             print(f"{its_state}\t{told.place}\t{told.text}")
