@@ -44,7 +44,10 @@ _TITLED |= {"important", "note", "rubric", "seealso", "tip", "topic", "warning"}
 _MARKDOWN = _TITLED | {"container", "figure", "glossary"}
 # Of these the text stands in the catalogue; see docs/_extensions, clinic.
 FROM_CATALOGUE = {"cure", "variant", "why"}
-_NO_TEXT = {"clinic-index", "code-block", "code-cell", "eval-rst", "image", "literalinclude"}
+_NO_TEXT = {
+    *("clinic-index", "code-block", "code-cell", "eval-rst", "image", "learn-map"),
+    "literalinclude",
+}
 _NO_TEXT |= {"toctree"}
 # Roles that show what they name; others show their text, or code.
 _SILENT_ROLES = {"class", "doc", "download", "eval", "func", "meth", "mod", "ref"}

@@ -149,9 +149,10 @@ def _put(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if app.builder.format != "html":
         return
     for cell, names in list(_tries(doctree)):
-        named = [name for name in names if name in data["rules"]]
         fields = "".join(
-            _field(name, data["rules"][name], _title(cell), len(names)) for name in named
+            _field(name, data["rules"][name], _title(cell), number if len(names) > 1 else 0)
+            for number, name in enumerate(names, 1)
+            if name in data["rules"]
         )
         place = cell.parent.index(cell) + 1
         cell.parent.insert(place, nodes.raw("", fields, format="html"))
@@ -180,9 +181,10 @@ def _such_as(kind: str) -> str:
     }[kind]
 
 
-def _field(name: str, rule: dict[str, Any], title: str, of: int) -> str:
-    part = f" (<code>{escape(name.partition('.')[2])}</code>)" if of > 1 else ""
-    named = " ".join(filter(None, [title, name.partition(".")[2] if of > 1 else ""]))
+def _field(name: str, rule: dict[str, Any], title: str, number: int) -> str:
+    """The field of one check; with a `number` where the exercise has several."""
+    part = f" (<code>{escape(name.partition('.')[2])}</code>)" if number else ""
+    named = f"{title} ({number})" if number else title
     return (
         f'<form class="exercise-field" data-name="{escape(name)}" aria-label="{escape(named)}">'
         f"<label><span>{escape(_('Your answer'))}{part}</span> "
