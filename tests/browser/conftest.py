@@ -35,6 +35,7 @@ HEAVY = {
     "learn/backward.html": (110, "13 kB play a backward pass with any numbers"),
     "learn/accumulation.html": (110, "13 kB play a backward pass with any numbers"),
     "learn/digits.html": (110, "17 kB are figures: a training is told in pictures of digits"),
+    "deeper/autograd-grad.html": (110, "15 kB are figures: two networks before and after a step"),
     "clinic/errors/backward.html": (110, "the messages that are met most stand on one page"),
 }
 ARGUMENTS = [
