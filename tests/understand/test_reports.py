@@ -4,6 +4,8 @@ True cause and guilty variable or line in 90 of 100, no false sentence at all, a
 applied word for word, works in 80 of 100.
 """
 
+import ast
+import functools
 import linecache
 import re
 import warnings
@@ -62,7 +64,19 @@ def cause_is_right(one):
         return False
     if one.code.startswith("some-") or one.code.endswith("-reached"):
         return all(name in found.details["not reached"] for name in one.culprits)
+    if found.kind == "module":
+        return all(any(f"`{name}`" in fact for fact in found.because) for name in one.culprits)
     return found.subject in one.culprits
+
+
+@functools.cache
+def statements_of(file):
+    """The statements that begin in each line of a file, as they are quoted."""
+    found = {}
+    for node in ast.walk(ast.parse("".join(linecache.getlines(file)))):
+        if isinstance(node, ast.stmt):
+            found.setdefault(node.lineno, set()).add(ast.unparse(node).splitlines()[0])
+    return found
 
 
 def false_sentences(one):
@@ -70,17 +84,15 @@ def false_sentences(one):
     found = answer(one)
     said = [*found.because, *found.details.values(), *found.cure.splitlines()[:1]]
     wrong = [text for text in one.false for sentence in said if text in sentence]
-    titles = {v.source: v for e in load().entries if e.id == one.code for v in e.variants}
-    wrong += [
-        v.because for source, v in titles.items() if source != one.cause and v.because in said
-    ]
-    code = one.program.__code__.co_filename
-    lines = [line.strip() for line in linecache.getlines(code)]
+    if one.cause:
+        entry = next(entry for entry in load().entries if entry.id == one.code)
+        others = [variant for variant in entry.variants if variant.source != one.cause]
+        wrong += [variant.because for variant in others if variant.because in said]
+    written = statements_of(one.program.__code__.co_filename)
     for sentence in found.because:
-        for _, text in QUOTED.findall(sentence):
-            joined = "".join(lines).replace(" ", "").replace('"', "'")
-            start = text.split("(")[0].replace(" ", "").replace('"', "'")
-            wrong += [] if start.strip("(") in joined else [f"no such line: {text}"]
+        for number, text in QUOTED.findall(sentence):
+            if text not in written.get(int(number), ()):
+                wrong.append(f"not in line {number}: {text}")
     return wrong
 
 
@@ -119,8 +131,8 @@ def test_the_first_cure_works():
 
 def test_there_are_enough_reports():
     """Of several fields, each with a cured program."""
-    assert len(REPORTS) >= 20
-    assert len({one.program.__module__ for one in REPORTS}) >= 3
+    assert len(REPORTS) >= 40
+    assert len({one.program.__module__ for one in REPORTS}) >= 5
     assert all(one.cured is not None for one in REPORTS)
 
 

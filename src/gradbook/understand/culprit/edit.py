@@ -289,7 +289,10 @@ def _nodes_after(case: Case, found: _Edited) -> set[str]:
     return {torch_internals.node_name(node).casefold() for node in (*after, *filled, *again)}
 
 
-_VIEWS = ("Select", "Slice", "AsStrided", "View", "Alias", "Unbind", "Split", "Transpose", "T")
+_VIEWS = (
+    *("Select", "Slice", "AsStrided", "View", "Alias", "Unbind", "Split", "Transpose", "T"),
+    *("Unsqueeze", "Squeeze", "Expand", "Permute", "UnsafeView", "ReshapeAlias"),
+)
 
 
 def _is_view(node: Node) -> bool:

@@ -266,8 +266,11 @@ class _Shared:
             path, attribute, owner = _attribute_of(place, kept)
             makers = _makers(owner, attribute) if path else {}
             if any(makers.values()) and (name in within or any(self.beside(place, {kept}))):
-                fact = f"`{name}` keeps its graph from one call to the next."
-                return _Found(name, "E07b", fact, self.cure_of_state(place, f"{path}.{attribute}"))
+                container = place.resolve(kept)[1]
+                called = kept if issubclass(type(container), (list, deque)) else name
+                fact = f"`{called}` keeps its graph from one call to the next."
+                cure = self.cure_of_state(place, f"{path}.{attribute}")
+                return _Found(called, "E07b", fact, cure)
             if name in within and list(makers) == ["__init__"]:
                 fact = f"`{name}` was computed once, in `__init__`; every call uses it."
                 cure = "Compute it in each call, or `detach()` it if it needs no gradient."

@@ -435,6 +435,11 @@ def leaf_in_place(case: Case) -> Finding:
     text = ast.unparse(statement)
     if ".grad" in text:
         finding.variant = "E22"
+    elif isinstance(statement, ast.Assign):
+        finding.variant, finding.complete = "E22", True
+        finding.cures.append(
+            "`with torch.no_grad():` around this line, if it is an initialisation."
+        )
     elif isinstance(statement, ast.AugAssign):
         operator = _SIGNS.get(type(statement.op), "+")
         name, value = ast.unparse(statement.target), ast.unparse(statement.value)
