@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -57,6 +58,28 @@ def docs(session: nox.Session) -> None:
         shutil.rmtree(SITE.parent, ignore_errors=True)
     build(session, "html", SITE, *session.posargs)
     session.log(f"Open {(SITE / 'index.html').as_uri()}")
+
+
+@nox.session(name="new-page", default=False, venv_backend="none")
+def new_page(session: nox.Session) -> None:
+    """Begin a page: copy the template, and list it on the front page."""
+    if len(session.posargs) != 2:
+        session.error('nox -s new-page -- howto/clamp-a-gradient "Clamp a gradient"')
+    name, title = session.posargs
+    page, front = ROOT / "docs" / f"{name}.md", ROOT / "docs" / "index.md"
+    part = re.escape(name.partition("/")[0])
+    listed = re.findall(rf"^{part}/.+\n", front.read_text("utf-8"), re.MULTILINE)
+    if not re.fullmatch(r"[a-z]+/[a-z0-9-]+", name) or not listed:
+        session.error(
+            f"{name!r} is no address of a page: give a part of the book, /, small letters"
+        )
+    if page.exists():
+        session.error(f"{page} is there already")
+    text = (ROOT / "docs" / "_templates" / "new-page.md").read_text("utf-8")
+    page.write_text(text.replace("TITLE", title), encoding="utf-8")
+    text = front.read_text("utf-8").replace(listed[-1], f"{listed[-1]}{name}\n")
+    front.write_text(text, encoding="utf-8")
+    session.log(f"Write {page}, then: python -m nox -s pages -- {page.relative_to(ROOT)}")
 
 
 @nox.session(name="docs-live", default=False)

@@ -27,6 +27,7 @@ extensions = [
     "execution.notebooks",
     "reading.accessible",
     "reading.clinic",
+    "reading.collected",
     "reading.docstrings",
     "reading.exercises",
     "reading.mathematics",
@@ -84,6 +85,8 @@ batches_longest = [
     "clinic/errors/distributed",
     "learn/digits",
 ]
+# They show what is collected from all pages, so they are written again when that changes.
+collected_shown = ["about/checking", "reference/api", "reference/versions"]
 nb_render_markdown_format = "myst"  # tables that cells make; CommonMark has none
 nb_ipywidgets_js = {}  # the default loads scripts from another host
 nb_code_prompt_show = "Show the code"
