@@ -39,9 +39,8 @@ _CELL = re.compile(
 _HELD = re.compile(r"^\s*% held: (.+)$", re.MULTILINE)
 _EXERCISE = re.compile(r"^:::\{admonition\} Exercise", re.MULTILINE)
 _TAG = re.compile(r"torch (before|since|with) (\d+\.\d+): (.+)", re.DOTALL)
-_IN_A_TEXT = re.compile(
-    r"[^.!?]*?\b(before|since|in|with|of|for) (?:Py)?Torch (\d+\.\d+)(?:[^.]|\.(?=\d))*\.?",
-    re.IGNORECASE,
+_IN_A_SENTENCE = re.compile(
+    r"\b(before|since|in|with|of|for) (?:Py)?Torch (\d+\.\d+)", re.IGNORECASE
 )
 # The parts of the book, as its front page has them.
 _PARTS = ("", "learn", "clinic", "howto", "deeper", "reference", "about")
@@ -170,11 +169,12 @@ def of_catalogue() -> Iterator[tuple[str, Statement]]:
         for variant in entry.variants:
             texts += [variant.because, variant.cure]
         for text in texts:
-            for match in _IN_A_TEXT.finditer(text):
-                word = match[1].lower()
-                kind = word if word in ("before", "since") else "with"
-                page = pages[entry.folder, entry.group].removesuffix(".html")
-                yield page, Statement(match[0].strip(), kind, match[2], entry.id)
+            for sentence in re.split(r"(?<=[.!?])\s+", text):
+                if match := _IN_A_SENTENCE.search(sentence):
+                    word = match[1].lower()
+                    kind = word if word in ("before", "since") else "with"
+                    page = pages[entry.folder, entry.group].removesuffix(".html")
+                    yield page, Statement(sentence, kind, match[2], entry.id)
 
 
 class _Placeholder(nodes.General, nodes.Element):
@@ -272,7 +272,7 @@ def _versions(app: Sphinx, name: str, facts: dict[str, Facts]) -> nodes.Node:
     }
     rows = [
         [
-            list(_inline(one.text)),
+            list(_inline(one.text[:1].upper() + one.text[1:])),
             [nodes.Text(f"{_(one.kind)} {one.version}")],
             [nodes.Text(said[one.kind, one.holds(here)])],
             [_link(app, name, page, _title(app, page), one.place)],
@@ -315,7 +315,7 @@ def _add_uses(app: Sphinx, name: str, description: addnodes.desc, facts: dict[st
     text = nodes.paragraph("", "", nodes.strong("", _("Used on")), nodes.Text(" "))
     for number, page in enumerate(pages[:_LISTED]):
         if number:
-            text += nodes.Text(", ")
+            text += nodes.Text(" · ")  # titles have commas
         text += _link(app, name, page, _title(app, page))
     if len(pages) > _LISTED:
         text += nodes.Text(" " + _("and {} more pages").format(len(pages) - _LISTED))

@@ -162,4 +162,5 @@ def test_sentences_of_the_catalogue_about_versions_are_found():
     """With the page and the entry that have them."""
     found = dict(of_catalogue())
     assert found["clinic/errors/tensors"].version
+    assert all(one.text.count("`") % 2 == 0 for _, one in of_catalogue())
     assert {one.kind for _, one in of_catalogue()} <= {"before", "since", "with"}
