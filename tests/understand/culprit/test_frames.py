@@ -1,6 +1,7 @@
 """Tests of `gradbook.understand.culprit.frames`: frames, read without running anything."""
 
 import dataclasses
+import subprocess
 import sys
 
 import pytest
@@ -135,3 +136,33 @@ def test_a_snapshot_that_somebody_holds_is_left_alone(held):
     if held:
         assert snapshot["value"] is value
     assert "value" in frame.f_locals
+
+
+AT_A_BREAKPOINT = """
+import torch
+from gradbook import explain
+
+def step(weight):
+    hidden = weight.detach()
+    breakpoint()
+    return hidden
+
+step(torch.ones(3, requires_grad=True))
+"""
+
+
+def test_what_is_asked_at_a_breakpoint(tmp_path):
+    """The frame that the debugger looks at is read, by statement and by expression."""
+    program = tmp_path / "program.py"
+    program.write_text(AT_A_BREAKPOINT, encoding="utf-8")
+    typed = "print(explain(hidden).subject)\np explain(hidden).details['cut at']\nc\n"
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "(Pdb) hidden" in done.stdout
+    assert "line 6, `hidden = weight.detach()`" in done.stdout
