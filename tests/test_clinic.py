@@ -319,3 +319,31 @@ def test_the_nearest_entries_are_near_to_the_message(browser):
     text = f"Traceback (most recent call last):\n{FRAME * 50}RuntimeError: the optimizer is lazy\n"
     assert browser("near", text) == browser("near", "the optimizer is lazy")
     assert nearest(text) == nearest("the optimizer is lazy")
+
+
+SYMPTOMS = [(symptom, entry.id) for entry in load().entries for symptom in entry.symptoms]
+
+
+@pytest.mark.parametrize(("symptom", "id"), SYMPTOMS, ids=[one[0] for one in SYMPTOMS])
+def test_a_symptom_finds_its_entry(browser, symptom, id):
+    """In words that people type: among the first two, in Python and in the browser."""
+    assert id in [entry.id for entry in nearest(symptom, n=2)]
+    assert id in json.loads(browser("near", symptom))[:2]
+
+
+@pytest.mark.parametrize(
+    ("words", "id"),
+    [
+        ("memory grows each iteration", "total-plus-loss"),
+        ("my weights dont change", "optimizer-before-new-layer"),
+        ("loss becomes nan after a few steps", "sqrt-at-zero"),
+        ("grad is None", "grad-is-none"),
+        ("inplace", "modified-in-place"),
+        ("gan not learning generator", "generator-on-detached-fake"),
+        ("why does memory keep growing in validation", "losses-kept-in-evaluation"),
+    ],
+)
+def test_other_words_for_a_symptom_find_its_entry(browser, words, id):
+    """None of these stands in the catalogue so."""
+    assert id in [entry.id for entry in nearest(words, n=2)]
+    assert id in json.loads(browser("near", words))[:2]

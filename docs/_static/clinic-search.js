@@ -5,6 +5,7 @@
 const ClinicSearch = (() => {
   const LONGEST_TEXT = 4000000, LONGEST_MESSAGE = 4000, LONGEST_SEARCH = 200000;
   const MOST_LINES = 30, MOST_HEADS = 300;
+  const FOR_A_SYMPTOM = 24;
   const COLOUR = /\x1b\[[0-9;]*[A-Za-z]/g;
   const TRACEBACK = /Traceback \(most recent call last\)|^ *File "|^-+> ?\d+ /m;
   const HEAD = /(?:^|[\s|:>\]])(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*(?:Error|Exception|Warning|Failed)|Exception|Warning): ?(.*)$/;
@@ -24,7 +25,7 @@ const ClinicSearch = (() => {
       }));
       const wordsOf = (entry) => new Set(ClinicSearch.words([
         entry.id.replaceAll("-", " "), entry.title, entry.signal, ...entry.examples,
-        ...entry.because, ...entry.cures, ...entry.variants.map((one) => one.title),
+        ...entry.because, ...entry.cures, ...entry.symptoms, ...entry.variants.map((one) => one.title),
       ].join(" ")));
       this.bags = this.entries.map(wordsOf);
       this.titles = this.entries.map((entry) => new Set(ClinicSearch.words(`${entry.id} ${entry.title}`)));
@@ -103,6 +104,16 @@ const ClinicSearch = (() => {
       return entry.variants.find((one) => one.when && new RegExp(one.when).test(message));
     }
 
+    // How much of one of the entry's symptoms the words have: from 0 to 1.
+    likeSymptom(entry, words) {
+      const weigh = (list) => list.reduce((sum, word) => sum + this.weights.get(word), 0);
+      const shares = entry.symptoms.map((symptom) => {
+        const wanted = [...new Set(ClinicSearch.words(symptom))];
+        return weigh(wanted.filter((word) => words.includes(word))) / weigh(wanted);
+      });
+      return Math.max(0, ...shares) ** 2;
+    }
+
     // Entries that share words with the text, or with its last message; rare words count more, words
     // of the title most. The last word may still be in the making, so its beginning counts.
     nearest(given, count = 8) {
@@ -117,7 +128,8 @@ const ClinicSearch = (() => {
             : word === last && [...this.bags[position]].find((one) => one.startsWith(word));
           if (hit) score += (this.weights.get(hit) ?? 0) * (this.titles[position].has(hit) ? 3 : 1);
         }
-        return [score / this.bags[position].size ** 0.25, position, entry];
+        const symptom = FOR_A_SYMPTOM * this.likeSymptom(entry, words);
+        return [score / this.bags[position].size ** 0.25 + symptom, position, entry];
       });
       return scored.filter(([score]) => score > 0).sort((a, b) => b[0] - a[0] || a[1] - b[1])
         .slice(0, count).map(([, , entry]) => entry);

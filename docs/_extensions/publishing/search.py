@@ -40,8 +40,8 @@ class Place(NamedTuple):
         title: a heading, a term, or a name.
         text: the prose there, without what has an entry of its own.
         code: the names in its code and outputs that the prose does not have, each once.
-        keys: what else it is found by: the messages of an entry of the Clinic, the description of
-            a page.
+        keys: what else it is found by: the messages and symptoms of an entry of the Clinic, the
+            description of a page.
     """
 
     id: str
@@ -67,7 +67,8 @@ def places(doctree: nodes.document) -> Iterator[Place]:
 
 def _of_section(section: nodes.section) -> Place:
     title = next(section.findall(nodes.title)).astext()
-    messages = {entry.id: " ".join(entry.examples) for entry in load().entries}
+    entries = load().entries
+    messages = {one.id: " ".join((*one.examples, *one.symptoms)) for one in entries}
     entry = next((name for name in section["ids"] if name in messages), None)
     if entry:
         return Place(entry, "message", title, *_contents(section), messages[entry])

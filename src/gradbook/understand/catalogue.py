@@ -79,6 +79,7 @@ class Entry:
         signal: how a program can recognise the situation.
         related: ids of other entries.
         source: keys of the programs that raise the message.
+        symptoms: what people type who have seen what happens, and no message.
         top: among the messages that are asked about most.
         variants: several causes of the one message.
     """
@@ -97,6 +98,7 @@ class Entry:
     possible: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
+    symptoms: tuple[str, ...] = ()
     top: bool = False
     variants: tuple[Variant, ...] = ()
 
@@ -293,11 +295,29 @@ def nearest(text: str, n: int = 3) -> tuple[Entry, ...]:
     words = set(_words(heads[-1][1] if heads else text[-_LONGEST_MESSAGE:]))
     bags, weights = _bags()
     scored = [
-        (sum(weights[word] for word in words & bag) / len(bag) ** 0.25, -position, entry)
+        (
+            sum(weights[word] for word in words & bag) / len(bag) ** 0.25
+            + _FOR_A_SYMPTOM * _like_a_symptom(entry, words, weights),
+            -position,
+            entry,
+        )
         for position, (entry, bag) in enumerate(bags)
     ]
     best = sorted((score for score in scored if score[0] > 0), key=lambda s: s[:2], reverse=True)
     return tuple(entry for _, _, entry in best[:n])
+
+
+_FOR_A_SYMPTOM = 24  # more than words of a title that happen to be the same
+
+
+def _like_a_symptom(entry: Entry, words: set[str], weights: dict[str, float]) -> float:
+    """How much of one of the entry's symptoms `words` has: from 0 to 1."""
+    shares = [0.0]
+    for symptom in entry.symptoms:
+        wanted = dict.fromkeys(_words(symptom))
+        given = sum(weights[word] for word in wanted if word in words)
+        shares.append(given / sum(weights[word] for word in wanted))
+    return max(shares) ** 2
 
 
 def to_json() -> str:
@@ -436,7 +456,7 @@ def _bags() -> tuple[tuple[tuple[Entry, frozenset[str]], ...], dict[str, float]]
                     " ".join(
                         (
                             *(entry.id.replace("-", " "), entry.title, entry.signal),
-                            *(*entry.examples, *entry.because, *entry.cures),
+                            *(*entry.examples, *entry.because, *entry.cures, *entry.symptoms),
                             *(variant.title for variant in entry.variants),
                         )
                     )
