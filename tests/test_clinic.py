@@ -324,15 +324,15 @@ def test_the_nearest_entries_are_near_to_the_message(browser):
 SYMPTOMS = [(symptom, entry.id) for entry in load().entries for symptom in entry.symptoms]
 
 
-@pytest.mark.parametrize(("symptom", "id"), SYMPTOMS, ids=[one[0] for one in SYMPTOMS])
-def test_a_symptom_finds_its_entry(browser, symptom, id):
+@pytest.mark.parametrize(("symptom", "meant"), SYMPTOMS, ids=[one[0] for one in SYMPTOMS])
+def test_a_symptom_finds_its_entry(browser, symptom, meant):
     """In words that people type: among the first two, in Python and in the browser."""
-    assert id in [entry.id for entry in nearest(symptom, n=2)]
-    assert id in json.loads(browser("near", symptom))[:2]
+    assert meant in [entry.id for entry in nearest(symptom, n=2)]
+    assert meant in json.loads(browser("near", symptom))[:2]
 
 
 @pytest.mark.parametrize(
-    ("words", "id"),
+    ("words", "meant"),
     [
         ("memory grows each iteration", "total-plus-loss"),
         ("my weights dont change", "optimizer-before-new-layer"),
@@ -343,7 +343,7 @@ def test_a_symptom_finds_its_entry(browser, symptom, id):
         ("why does memory keep growing in validation", "losses-kept-in-evaluation"),
     ],
 )
-def test_other_words_for_a_symptom_find_its_entry(browser, words, id):
+def test_other_words_for_a_symptom_find_its_entry(browser, words, meant):
     """None of these stands in the catalogue so."""
-    assert id in [entry.id for entry in nearest(words, n=2)]
-    assert id in json.loads(browser("near", words))[:2]
+    assert meant in [entry.id for entry in nearest(words, n=2)]
+    assert meant in json.loads(browser("near", words))[:2]

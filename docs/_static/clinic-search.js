@@ -104,14 +104,14 @@ const ClinicSearch = (() => {
       return entry.variants.find((one) => one.when && new RegExp(one.when).test(message));
     }
 
-    // How much of one of the entry's symptoms the words have: from 0 to 1.
+    // How much of one of the entry's symptoms the words have: 1 is all, 0 is half of it or less.
     likeSymptom(entry, words) {
       const weigh = (list) => list.reduce((sum, word) => sum + this.weights.get(word), 0);
       const shares = entry.symptoms.map((symptom) => {
         const wanted = [...new Set(ClinicSearch.words(symptom))];
         return weigh(wanted.filter((word) => words.includes(word))) / weigh(wanted);
       });
-      return Math.max(0, ...shares) ** 2;
+      return Math.max(0, 2 * Math.max(0, ...shares) - 1);
     }
 
     // Entries that share words with the text, or with its last message; rare words count more, words

@@ -311,13 +311,13 @@ _FOR_A_SYMPTOM = 24  # more than words of a title that happen to be the same
 
 
 def _like_a_symptom(entry: Entry, words: set[str], weights: dict[str, float]) -> float:
-    """How much of one of the entry's symptoms `words` has: from 0 to 1."""
+    """How much of one of the entry's symptoms `words` has: 1 is all, 0 is half of it or less."""
     shares = [0.0]
     for symptom in entry.symptoms:
         wanted = dict.fromkeys(_words(symptom))
         given = sum(weights[word] for word in wanted if word in words)
         shares.append(given / sum(weights[word] for word in wanted))
-    return max(shares) ** 2
+    return max(0.0, 2 * max(shares) - 1)
 
 
 def to_json() -> str:
