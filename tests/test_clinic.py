@@ -340,7 +340,7 @@ def test_a_symptom_finds_its_entry(browser, symptom, meant):
         ("grad is None", "grad-is-none"),
         ("inplace", "modified-in-place"),
         ("gan not learning generator", "generator-on-detached-fake"),
-        ("why does memory keep growing in validation", "losses-kept-in-evaluation"),
+        ("memory grows in validation", "losses-kept-in-evaluation"),
     ],
 )
 def test_other_words_for_a_symptom_find_its_entry(browser, words, meant):
