@@ -69,7 +69,7 @@ def run_page(name: str, run: Callable[[str], None], *, hidden: bool) -> Iterator
     before = state()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         for number, (source, tags) in enumerate(cells(DOCS / f"{name}.md"), start=1):
-            if "remove-cell" in tags and not hidden:
+            if {"remove-cell", "remove-input"} & set(tags) and not hidden:  # no reader has it
                 continue
             said = io.StringIO()
             try:

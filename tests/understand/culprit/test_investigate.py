@@ -60,7 +60,15 @@ GUILTY = {
     **{"E115": "y", "E22": "weight", "E207": "weight", "E109": None, "E23": "weight"},
     **{"E40": "y", "E40b": "critic.weight", "E40c": "states", "E40d": "embedding.weight"},
     **{"E40e": "gate", "E40f": "weight", "E213": "model.noise", "E41": "first"},
-    **{"E42": "part", "E43": "y", "E44": "model.1", "E46": "x", "E47": "part", "E48": "y"},
+    **{
+        "E42": "part",
+        "E378": None,
+        "E43": "y",
+        "E44": "model.1",
+        "E46": "x",
+        "E47": "part",
+        "E48": "y",
+    },
     **{"E121": "weight", "E321": "rows", "E323": "x"},
 }
 
