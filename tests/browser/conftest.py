@@ -29,14 +29,23 @@ PHONE, DESK = 360, 1280
 # A page brings at most 100 kB at a first visit: 35 for looks and scripts, 34 for the letters of
 # mathematics, the rest its own. These may bring more, for a reason.
 HEAVY = {
-    "search.html": (230, "the index of the whole site, which no other page loads"),
-    "clinic/index.html": (115, "what it searches while one types: 52 kB of messages and traps"),
+    "search.html": (290, "the index of the whole site, which no other page loads"),
+    "clinic/index.html": (125, "what it searches while one types: 55 kB of messages and traps"),
+    "clinic/errors/backward.html": (115, "the messages that are met most stand on one page"),
     "index.html": (110, "its player, and the field for a message"),
-    "learn/backward.html": (110, "13 kB play a backward pass with any numbers"),
-    "learn/accumulation.html": (110, "13 kB play a backward pass with any numbers"),
-    "learn/digits.html": (110, "17 kB are figures: a training is told in pictures of digits"),
-    "deeper/autograd-grad.html": (110, "15 kB are figures: two networks before and after a step"),
-    "clinic/errors/backward.html": (110, "the messages that are met most stand on one page"),
+    "learn/backward.html": (120, "13 kB play a backward pass, 5 kB judge answers"),
+    "learn/accumulation.html": (115, "13 kB play a backward pass, 5 kB judge answers"),
+    "learn/digits.html": (115, "17 kB are figures: a training is told in pictures of digits"),
+    "learn/gradient-by-hand.html": (110, "its figure of errors, and 5 kB that judge answers"),
+    "learn/linear-regression.html": (110, "its figure of a training, and 5 kB that judge answers"),
+    "learn/requires-grad.html": (105, "a drawn graph, and 5 kB that judge answers"),
+    "deeper/autograd-grad.html": (115, "15 kB are figures: two networks before and after a step"),
+    "deeper/build-your-own.html": (130, "the engine stands whole, beside a player and its tests"),
+    "deeper/complex.html": (130, "figures of arrows in the plane, 5 kB that judge answers"),
+    "deeper/jacobians.html": (110, "matrices, drawn, and 5 kB that judge answers"),
+    "deeper/kinks-and-nans.html": (125, "figures of kinks and of samples, 5 kB that judge answers"),
+    "deeper/mixed-precision.html": (110, "the figure of three ranges, and 5 kB that judge answers"),
+    "deeper/saved-tensors.html": (115, "figures of bytes, and 5 kB that judge answers"),
 }
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
