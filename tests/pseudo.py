@@ -19,7 +19,7 @@ _PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ACCENTED = "ÁƁĆĎÉƑǦĤÍĴĶŁḾŃÓṔɊŔŚŤÚṼŴẊÝŹáƀćďéƒǧĥíĵķłḿńóṕɋŕśťúṽŵẋýź"
 _ACCENTS = str.maketrans(_PLAIN, _ACCENTED)
 # What a translator leaves as it is.
-_KEPT = re.compile(
+KEPT = re.compile(
     r"""
     \{[\w:-]+\}`[^`]*` | :(?:[\w-]+:)+`[^`]*`    # a role, in Markdown and in a docstring
     | (?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)  # code
@@ -49,7 +49,7 @@ def _accent(text: str) -> str:
         before, after = text[: titled.start()], text[titled.end() :]
         return _accent(before) + titled[1] + _accent(titled[2]) + titled[3] + _accent(after)
     done, translated = 0, ""
-    for kept in _KEPT.finditer(text):
+    for kept in KEPT.finditer(text):
         translated += text[done : kept.start()].translate(_ACCENTS) + kept[0]
         done = kept.end()
     return translated + text[done:].translate(_ACCENTS)
