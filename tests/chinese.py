@@ -26,7 +26,9 @@ _TOUCH = re.compile(rf"[{_CJK}][A-Za-z0-9]|[A-Za-z0-9%][{_CJK}]")
 _TOUCH_FENCE = re.compile(rf"[{_CJK}](?={_FENCE})|{_FENCE}[{_CJK}]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # Chinese has marks of its own, and no space beside them.
-_HALF = re.compile(rf"[{_CJK}]\s*[,;:!?(\"]|[{_CJK}]\.(?=\s|$)|[)\"]\s*[{_CJK}]")
+_HALF = re.compile(
+    rf"[{_CJK}]\s*[,;:!?\"]|[{_CJK}]\(|[{_CJK}]\.(?=\s|$)|\"\s*[{_CJK}]|\([^()]*[{_CJK}][^()]*\)"
+)
 _SPACED = re.compile(r" [，。；：！？、）」]|[，。；：！？、（「] ")
 
 
@@ -43,7 +45,7 @@ def _pattern(english: str) -> re.Pattern[str]:
     """Finds a term as a whole word; its plural, and the forms of a verb, too."""
     stem = re.escape(english).replace(r"\ ", r"[\s-]+")
     other = {
-        "leaf": "(?:leaf|leaves)",
+        "leaf": "(?:leaf|(?:(?<=the )|(?<=its )|(?<=are )|(?<=of )|(?<=two )|(?<=other ))leaves)",
         "non-leaf": "non-(?:leaf|leaves)",
         "index": "(?:index|indices|indexes)",
         "matrix": "(?:matrix|matrices)",
@@ -53,7 +55,7 @@ def _pattern(english: str) -> re.Pattern[str]:
     forms = other.get(english, f"{stem}(?:e?s|d|ed|ing)?")
     # A name has a capital wherever it stands.
     flags = 0 if english[0].isupper() or "J" in english else re.IGNORECASE
-    return re.compile(rf"(?<![\w.-]){forms}(?![\w-])", flags)
+    return re.compile(rf"(?<![\w.-]){forms}(?![\w(-])", flags)
 
 
 def bare(text: str, instead: str = _FENCE) -> str:
