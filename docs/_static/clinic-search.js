@@ -106,10 +106,12 @@ const ClinicSearch = (() => {
 
     // How much of one of the entry's symptoms the words have: 1 is all, 0 is half of it or less.
     likeSymptom(entry, words) {
+      const stem = (word) => (word.length > 4 ? word.replace(/(?:ing|ed|es|s|e)$/, "") : word);
+      const given = new Set(words.map(stem));
       const weigh = (list) => list.reduce((sum, word) => sum + this.weights.get(word), 0);
       const shares = entry.symptoms.map((symptom) => {
         const wanted = [...new Set(ClinicSearch.words(symptom))];
-        return weigh(wanted.filter((word) => words.includes(word))) / weigh(wanted);
+        return weigh(wanted.filter((word) => given.has(stem(word)))) / weigh(wanted);
       });
       return Math.max(0, 2 * Math.max(0, ...shares) - 1);
     }

@@ -7,12 +7,12 @@ from urllib.parse import quote_plus, unquote
 import pytest
 from conftest import DESK, PHONE, SITE
 
+from gradbook.understand.catalogue import load
+
 DATA = Path(__file__).parents[1] / "search_queries.toml"
-QUERIES = [
-    (query, place)
-    for queries in tomllib.loads(DATA.read_text("utf-8")).values()
-    for query, place in queries.items()
-]
+TABLES = tomllib.loads(DATA.read_text("utf-8"))
+SYMPTOMS = [(query, load()[entry].path) for query, entry in TABLES.pop("symptoms").items()]
+QUERIES = [one for queries in TABLES.values() for one in queries.items()] + SYMPTOMS
 MESSAGE = "element 0 of tensors does not require grad and does not have a grad_fn"
 PLACE = "clinic/errors/backward.html#no-graph"
 
@@ -31,7 +31,12 @@ def leads_to(address, place):
 
 def test_there_are_forty_queries():
     """Messages, names and concepts; a new page brings its own before it is written."""
-    assert len(QUERIES) >= 40
+    assert len(QUERIES) - len(SYMPTOMS) >= 40
+
+
+def test_there_are_sixty_symptoms():
+    """What people type who have no message."""
+    assert len(SYMPTOMS) >= 60
 
 
 def test_every_query_finds_its_place(open_page):
@@ -45,6 +50,23 @@ def test_every_query_finds_its_place(open_page):
         field.fill(query)
         found = results(page)
         if not any(leads_to(address, place) for address in found):
+            missed[query] = found
+    assert missed == {}
+
+
+def test_every_symptom_finds_its_entry_in_the_clinic(open_page):
+    """First or second, typed into its field."""
+    page = open_page("clinic/index.html")
+    field = page.get_by_label("Paste a message")
+    missed = {}
+    for query, place in SYMPTOMS:
+        field.fill("")
+        page.wait_for_selector(".clinic-status:empty", state="attached")
+        field.fill(query)
+        page.wait_for_selector(".clinic-status:not(:empty)")
+        links = page.locator(".clinic-results a").all()[:2]
+        found = [link.get_attribute("href").removeprefix("../") for link in links]
+        if place not in found:
             missed[query] = found
     assert missed == {}
 

@@ -40,8 +40,8 @@ class Place(NamedTuple):
         title: a heading, a term, or a name.
         text: the prose there, without what has an entry of its own.
         code: the names in its code and outputs that the prose does not have, each once.
-        keys: what else it is found by: the messages and symptoms of an entry of the Clinic, the
-            description of a page.
+        keys: what else it is found by: the messages of an entry of the Clinic, on one line, and
+            its symptoms, each on a line; the description of a page.
     """
 
     id: str
@@ -68,7 +68,9 @@ def places(doctree: nodes.document) -> Iterator[Place]:
 def _of_section(section: nodes.section) -> Place:
     title = next(section.findall(nodes.title)).astext()
     entries = load().entries
-    messages = {one.id: " ".join((*one.examples, *one.symptoms)) for one in entries}
+    messages = {
+        one.id: "\n".join((_flat(" ".join(one.examples)), *one.symptoms)) for one in entries
+    }
     entry = next((name for name in section["ids"] if name in messages), None)
     if entry:
         return Place(entry, "message", title, *_contents(section), messages[entry])
@@ -78,6 +80,10 @@ def _of_section(section: nodes.section) -> Place:
         kind = "section" if any(set(one["ids"]) & messages.keys() for one in inner) else "page"
         return Place("", kind, title, *_contents(section), _description(section.parent))
     return Place(section["ids"][0], "section", title, *_contents(section))
+
+
+def _flat(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _description(document: nodes.document) -> str:
@@ -97,7 +103,7 @@ def _contents(node: nodes.Element) -> tuple[str, str]:
     prose: list[str] = []
     code: list[str] = []
     _gather(node, prose, code)
-    text = re.sub(r"\s+", " ", " ".join(prose)).strip()
+    text = _flat(" ".join(prose))
     names = dict.fromkeys(_NAME.findall(" ".join(code)))
     return text, " ".join(name for name in names if name not in text)
 

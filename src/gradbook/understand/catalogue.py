@@ -313,11 +313,17 @@ _FOR_A_SYMPTOM = 24  # more than words of a title that happen to be the same
 def _like_a_symptom(entry: Entry, words: set[str], weights: dict[str, float]) -> float:
     """How much of one of the entry's symptoms `words` has: 1 is all, 0 is half of it or less."""
     shares = [0.0]
+    stems = {_stem(word) for word in words}
     for symptom in entry.symptoms:
         wanted = dict.fromkeys(_words(symptom))
-        given = sum(weights[word] for word in wanted if word in words)
+        given = sum(weights[word] for word in wanted if _stem(word) in stems)
         shares.append(given / sum(weights[word] for word in wanted))
     return max(0.0, 2 * max(shares) - 1)
+
+
+def _stem(word: str) -> str:
+    """One stem for `change`, `changes` and `changing`."""
+    return re.sub(r"(?:ing|ed|es|s|e)$", "", word) if len(word) > 4 else word
 
 
 def to_json() -> str:

@@ -50,8 +50,9 @@ const SiteSearch = (() => {
       const pairs = SiteSearch.pairs(query);
       // A word or three are hardly a message.
       const boost = { title: 6, keys: pairs.size < 3 ? 1 : 3, top: 1.5, code: 0.4 };
+      const stems = SiteSearch.stems(query);
       return this.index.search(query, { boost })
-        .map(({ id, terms, score }) => ({ ...this.places[id], terms, score: score * this.said(id, pairs) }))
+        .map(({ id, terms, score }) => ({ ...this.places[id], terms, score: score * (this.said(id, pairs) + this.meant(id, stems)) }))
         .sort((a, b) => b.score - a.score).slice(0, count);
     }
 
@@ -61,6 +62,20 @@ const SiteSearch = (() => {
       if (kind !== "message" || pairs.size < 4) return 1;
       const own = SiteSearch.pairs(keys);
       return 1 + [...pairs].filter((pair) => own.has(pair)).length / pairs.size;
+    }
+
+    // Words of a symptom, in any order and form: 3 for all of one, nothing for half of it or less.
+    meant(id, stems) {
+      const place = this.places[id];
+      if (place.kind !== "message") return 0;
+      place.symptoms ??= place.keys.split("\n").slice(1).map(SiteSearch.stems);
+      const shares = place.symptoms.map((wanted) => [...wanted].filter((one) => stems.has(one)).length / wanted.size);
+      return 3 * Math.max(0, ...shares.map((share) => 2 * share - 1));
+    }
+
+    static stems(text) {
+      const words = splitNames(text.replace(/n't\b/g, "")).map(term).filter(Boolean);
+      return new Set(words.map((word) => (word.length > 4 ? word.replace(/(?:ing|ed|es|s|e)$/, "") : word)));
     }
 
     static pairs(text) {
