@@ -24,6 +24,8 @@ _CJK = r"\u3400-\u9fff"
 _FENCE = "\0"
 _TOUCH = re.compile(rf"[{_CJK}][A-Za-z0-9]|[A-Za-z0-9%][{_CJK}]")
 _TOUCH_FENCE = re.compile(rf"[{_CJK}](?={_FENCE})|{_FENCE}[{_CJK}]")
+# A reference to the glossary: its target stays, its words are translated.
+_TERM = re.compile(r"\{term\}`(?:(?P<title>[^`<]+?)\s*<)?(?P<target>[^`<>]+)>?`")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # Chinese has marks of its own, and no space beside them.
 _HALF = re.compile(
@@ -60,7 +62,12 @@ def _pattern(english: str) -> re.Pattern[str]:
 
 def bare(text: str, instead: str = _FENCE) -> str:
     """A message without its code, formulas, places, targets and tags."""
-    return KEPT.sub(instead, text)
+    return KEPT.sub(instead, _titles(text))
+
+
+def _titles(text: str) -> str:
+    """A message whose references to terms are the words that a reader sees."""
+    return _TERM.sub(lambda term: term["title"] or term["target"], text)
 
 
 def faults(english: str, chinese: str, *, but: tuple[str, ...] = ()) -> Iterator[str]:
@@ -111,7 +118,7 @@ def _signs(chinese: str, said: str) -> Iterator[str]:
         return  # a name, or nothing but code
     if found := _TOUCH.search(said):
         yield f"no space between Chinese and Latin: {found[0]!r}"
-    fenced = KEPT.sub(_fence, chinese)
+    fenced = KEPT.sub(_fence, _titles(chinese))
     if found := _TOUCH_FENCE.search(fenced):
         near = fenced[max(0, found.start() - 12) : found.end() + 12]
         yield f"no space beside code: {near.replace(_FENCE, '')!r}"
@@ -127,7 +134,8 @@ def _fence(kept: re.Match[str]) -> str:
 
 
 def _kept(text: str) -> list[str]:
-    return [re.sub(r"\s+", " ", found[0]) for found in KEPT.finditer(text)]
+    terms = [f"{{term}}<{found['target'].lower()}>" for found in _TERM.finditer(text)]
+    return terms + [re.sub(r"\s+", " ", found[0]) for found in KEPT.finditer(_TERM.sub("", text))]
 
 
 def _numbers(text: str) -> list[str]:
