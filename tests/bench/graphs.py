@@ -1,4 +1,4 @@
-"""Time graph() beside a bare walk of `next_functions`, and beside torchviz.
+"""Time graph() beside a bare walk of `next_functions` and torchviz, and replay() beside backward().
 
 Each turn makes new graphs, since the first look at a node costs most.
 """
@@ -10,18 +10,20 @@ from collections.abc import Callable
 
 import torch
 from results import Measurement, take_turns
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradbook import graph
+from gradbook import graph, replay
 
 Walker = Callable[[Tensor], object]
 LONG, SHORT = 10_000, 200
 MANY = 20  # short ones in a turn: one takes less than a millisecond
 TOO_LONG = 1_000  # for torchviz
+CONSTANT = torch.full((4,), 0.5)
 CHAINS: dict[str, Callable[[Tensor], Tensor]] = {
     "x + 1": lambda y: y + 1,
     # graph() reads shape, dtype, version and storage of what a node saved; the others do not look.
     "sin(x)": torch.sin,
+    "x * c": lambda y: y * CONSTANT,
 }
 
 
@@ -94,7 +96,8 @@ def drawings(rounds: int) -> Measurement:
         raise AssertionError(f"torchviz can read {TOO_LONG:,} nodes")
 
     values = {}
-    for name, step in CHAINS.items():
+    for name in ("x + 1", "sin(x)"):
+        step = CHAINS[name]
         actions = {
             "graph()": functools.partial(seconds, graph, step, SHORT, MANY),
             f"torchviz, {name}": functools.partial(seconds, make_dot, step, SHORT, MANY),
@@ -105,3 +108,55 @@ def drawings(rounds: int) -> Measurement:
             actions[f"torchviz, {name}, with what is saved"] = saved
         values.update(take_turns(actions, "graph()", rounds))
     return Measurement(f"read {SHORT} nodes", "graph()", rounds, values)
+
+
+def lstm() -> tuple[nn.Module, Tensor]:
+    """A cell that ran over 200 steps: 3,010 nodes."""
+    cell, head = nn.LSTMCell(8, 16), nn.Linear(16, 1)
+    h, c = torch.zeros(4, 16), torch.zeros(4, 16)
+    for x in torch.randn(200, 4, 8):
+        h, c = cell(x, (h, c))
+    return nn.ModuleList([cell, head]), head(h).sum()
+
+
+def encoder() -> tuple[nn.Module, Tensor]:
+    """Two layers of a transformer, as a small BERT has them."""
+    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    model = nn.Sequential(nn.Embedding(100, 64), nn.TransformerEncoder(layer, 2), nn.Linear(64, 9))
+    return model, model(torch.arange(24).view(2, 12)).logsumexp(-1).mean()
+
+
+def long_chain() -> tuple[None, Tensor]:
+    """A chain that is much longer than a stack is deep."""
+    y = chain(CHAINS["x + 1"], 20 * LONG)
+    graph(y)  # makes it safe to drop
+    return None, y.sum()
+
+
+MODELS: dict[str, Callable[[], tuple[nn.Module | None, Tensor]]] = {
+    "an LSTM over 200 steps": lstm,
+    "a small transformer": encoder,
+    "a chain of 200,000 nodes": long_chain,
+}
+
+
+def passes(rounds: int) -> Measurement:
+    """replay() beside backward(), each on a new graph."""
+
+    def timed(name: str, run: Callable[[nn.Module | None, Tensor], object]) -> float:
+        model, loss = MODELS[name]()
+        gc.collect()
+        start = time.process_time()
+        run(model, loss)
+        return time.process_time() - start
+
+    values = {}
+    for name in MODELS:
+        actions = {
+            "backward()": functools.partial(timed, name, lambda _, loss: loss.backward()),
+            f"replay(), {name}": functools.partial(
+                timed, name, lambda model, loss: replay(loss, params=model)
+            ),
+        }
+        values.update(take_turns(actions, "backward()", rounds))
+    return Measurement("run a backward pass", "backward()", rounds, values)

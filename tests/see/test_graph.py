@@ -1,6 +1,8 @@
 """Tests of `gradbook.graph`."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import weakref
@@ -323,6 +325,7 @@ def test_a_dict_has_all_that_a_node_knows():
     found = graph(x.exp() * torch.ones(3), params={"x": x}).to_dict()
     saved = {"dtype": "float32", "version": 0, "edited": None, "packed": False, "released": False}
     plain = {"saved": {}, "constants": 0, "tensor_name": None, "is_leaf": False, "line": None}
+    plain["dtype"] = "float32"
     assert found["nodes"] == [
         plain
         | {"id": 0, "name": "MulBackward0", "shape": [2, 3], "constants": 1}
@@ -431,6 +434,31 @@ def test_a_long_chain_can_be_read_again_and_run():
         "gradbook.graph(y)\ny.backward()\nassert gradbook.graph(y).released and x.grad == 1",
         100_000,
     )
+
+
+def test_a_node_tells_the_dtype_of_what_it_made():
+    """Also where it differs from that of its inputs; a leaf's is that of its gradient."""
+    x = torch.ones(2, requires_grad=True)
+    found = graph(x.double().to(torch.bfloat16).sum()).nodes
+    assert [node.dtype for node in found] == ["bfloat16", "bfloat16", "float64", "float32"]
+
+
+def test_a_graph_can_be_copied_and_stored():
+    """It is plain data, whether anybody has looked at it or not."""
+    w = torch.ones(2, 3, requires_grad=True)
+    found = graph((torch.ones(2) @ w).tanh().sum(), params={"w": w})
+    for one in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        assert one.to_dict() == found.to_dict()
+
+
+def test_an_edited_tensor_beside_others_of_its_kind_is_told():
+    """Nodes of a kind are read together; the one whose tensor was edited stands out."""
+    x = torch.ones(2, requires_grad=True)
+    weights = [torch.ones(2), torch.ones(2)]
+    y = x * weights[0] * weights[1]
+    weights[0].add_(1)
+    found = [node.saved["other"] for node in graph(y).nodes if node.name == "MulBackward0"]
+    assert [(one.version, one.edited) for one in found] == [(0, None), (0, 1)]
 
 
 def test_leaves_are_called_as_the_program_calls_them():

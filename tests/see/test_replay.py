@@ -1,8 +1,10 @@
 """Tests of `gradbook.replay`."""
 
+import pickle
 import re
 import subprocess
 import sys
+import weakref
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -10,7 +12,10 @@ import torch
 from hypothesis import given
 from torch import nn
 
+from gradbook import record_lines
+from gradbook.see import record
 from gradbook.see.replay import replay
+from gradbook.see.values import glance
 from programs import run, steps
 
 
@@ -282,6 +287,64 @@ def test_a_long_pass_is_shown_by_its_ends():
     assert "... 161 steps ..." in str(r)
     assert "161 steps are not shown" in r.to_html()
     assert "gradbook-player>" not in r.to_html()
+
+
+def test_a_gradient_between_two_nodes_is_read_once(monkeypatch):
+    """What one sent is what the other gets; only the leaf reads what it is given once more."""
+    read = []
+    monkeypatch.setattr(record, "glance", lambda one: read.append(one.shape) or glance(one))
+    x = torch.ones(3, requires_grad=True)
+    y = x
+    for _ in range(10):
+        y = y * 2.0
+    r = replay(y.sum())
+    assert len(read) == len(r) + 1
+    assert [step.incoming for step in r.steps[1:]] == [step.outgoing for step in r.steps[:-1]]
+
+
+def test_only_the_steps_that_are_shown_are_made(monkeypatch):
+    """Of a long pass those are few, and what its other steps hold is not read."""
+    x = torch.ones(1, requires_grad=True)
+    y = x
+    for _ in range(300):
+        y = y * 1.0
+    r = replay(y)
+    made = []
+    step = record.Record.step
+    monkeypatch.setattr(record.Record, "step", lambda *args: made.append(args) or step(*args))
+    assert str(r)
+    assert r.to_html()
+    assert len(made) < 100
+
+
+def test_the_gradient_is_told_as_it_came_also_if_a_custom_function_overwrites_it():
+    """That is forbidden to it, but it happens."""
+
+    class Overwrites(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g.mul_(3)
+
+    x = torch.ones(2, requires_grad=True)
+    step = replay((Overwrites.apply(x) * 2).sum()).steps[2]
+    assert step.node.name == "OverwritesBackward"
+    assert [str(one) for one in step.incoming + step.outgoing] == ["[2, 2]", "[6, 6]"]
+
+
+def test_a_replay_outlives_the_graph_and_can_be_stored():
+    """It holds no node and no tensor, also of what `record_lines` noted of a condition."""
+    x = torch.ones(2, requires_grad=True)
+    with record_lines():
+        y = torch.where(x > 0, x * 2, x)
+    alive = weakref.ref(y)
+    r = replay(y.sum())
+    del y
+    assert alive() is None
+    assert pickle.loads(pickle.dumps(r)).steps == r.steps
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """The graph that autograd recorded, as plain data."""
 
-import gc
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -33,13 +32,34 @@ class BackwardGraph:
     # Node, Edge and SavedTensor are made from these when they are asked for: reading a large graph
     # would spend most of its time on making them. The mappings hold what few nodes have.
     _names: Sequence[str] = field(repr=False)
-    _shapes: Sequence[Sequence[int] | None] = field(repr=False)
+    _results: Sequence[Any] = field(repr=False)
     _edges: Sequence[tuple[int, int, int]] = field(repr=False)
-    _saved: Mapping[int, torch_internals.Saved] = field(repr=False, default_factory=dict)
+    _columns: Sequence[torch_internals.SavedColumn] = field(repr=False, default=())
+    _unusual: Mapping[int, torch_internals.Saved] = field(repr=False, default_factory=dict)
     _constants: Mapping[int, int] = field(repr=False, default_factory=dict)
     _tensor_names: Mapping[int, str] = field(repr=False, default_factory=dict)
-    _leaves: Collection[int] = field(repr=False, default=())
+    _leaves: Mapping[int, tuple[int, ...] | None] = field(repr=False, default_factory=dict)
     _lines: Mapping[int, object] = field(repr=False, default_factory=dict)
+
+    @cached_property
+    def _shapes(self) -> Sequence[tuple[int, ...] | None]:
+        shapes = torch_internals.shapes_of(self._results)
+        for number, shape in self._leaves.items():
+            shapes[number] = shape
+        return shapes
+
+    @cached_property
+    def _dtypes(self) -> Sequence[str | None]:
+        dtypes = torch_internals.dtypes_of(self._results)
+        return [None if one is None else _dtype(one) for one in dtypes]
+
+    @cached_property
+    def _saved(self) -> Mapping[int, torch_internals.Saved]:
+        return torch_internals.by_node(self._columns, self._unusual)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it as plain data, so that it can be copied and stored."""
+        return {"_shapes": self._shapes, "_dtypes": self._dtypes} | self.__dict__ | {"_results": ()}
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -49,6 +69,7 @@ class BackwardGraph:
                 id=number,
                 name=name,
                 shape=None if shape is None else tuple(shape),
+                dtype=dtype,
                 saved={
                     field: _saved_tensor(*values) for field, values in self._saved.get(number, ())
                 },
@@ -57,7 +78,9 @@ class BackwardGraph:
                 is_leaf=number in self._leaves,
                 line=cast("SourceLine | None", self._lines.get(number)),
             )
-            for number, (name, shape) in enumerate(zip(self._names, self._shapes, strict=True))
+            for number, (name, shape, dtype) in enumerate(
+                zip(self._names, self._shapes, self._dtypes, strict=True)
+            )
         )
 
     @cached_property
@@ -73,7 +96,7 @@ class BackwardGraph:
     @cached_property
     def released(self) -> bool:
         """Whether a backward pass has freed saved tensors of this graph."""
-        return any(values[-1] for saved in self._saved.values() for _, values in saved)
+        return any(values[-1] for saved in self._unusual.values() for _, values in saved)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -116,6 +139,7 @@ class BackwardGraph:
                     "id": node.id,
                     "name": node.name,
                     "shape": list(node.shape) if node.shape is not None else None,
+                    "dtype": node.dtype,
                     "saved": {
                         name: {
                             "shape": list(saved.shape) if saved.shape is not None else None,
@@ -181,14 +205,9 @@ def read_graph(
     """The autograd nodes behind `roots`, and the same as plain data, in the same order."""
     leaf_names, node_names = _names(params)
     # The collector would pass over thousands of new small objects, none of them garbage.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with torch_internals.uncollected():
         found = torch_internals.walk(roots)
         return found, _read(roots, found, leaf_names, node_names)
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _read(
@@ -210,15 +229,13 @@ def _read(
         if not children:
             ends.append(number)
     nodes = list(found)
-    shapes = torch_internals.shapes(nodes)
     names = {ids[node]: name for node, name in node_names.items() if node in ids}
-    leaves = set()
+    leaves: dict[int, tuple[int, ...] | None] = {}
     unnamed = []
     for number in ends:
         leaf = torch_internals.leaf_of(nodes[number])
         if leaf is not None:
-            leaves.add(number)
-            shapes[number] = torch_internals.shape_of(leaf)
+            leaves[number] = torch_internals.shape_of(leaf)
             if id(leaf) in leaf_names:
                 names[number] = leaf_names[id(leaf)]
             else:
@@ -226,18 +243,15 @@ def _read(
     _name_as_written(names, unnamed, found, ids)
     _number_leaves(names, [number for number in unnamed if number not in names])
     storages: dict[Any, int] = {}
-    saved = {
-        number: values
-        for number, node in torch_internals.with_saved_tensors(nodes).items()
-        if (values := torch_internals.saved_values(node, storages))
-    }
+    columns, unusual = torch_internals.saved_columns(nodes, storages)
     return BackwardGraph(
         saved_nbytes=sum(storages.values()),
         roots=tuple(ids[root] for root in roots),
         _names=torch_internals.names(nodes),
-        _shapes=shapes,
+        _results=torch_internals.results(nodes),
         _edges=edges,
-        _saved=saved,
+        _columns=columns,
+        _unusual=unusual,
         _constants=constants,
         _tensor_names=names,
         _leaves=leaves,
@@ -284,9 +298,13 @@ def _saved_tensor(
 ) -> SavedTensor:
     return SavedTensor(
         None if shape is None else tuple(shape),
-        None if dtype is None else str(dtype).removeprefix("torch."),
+        None if dtype is None else _dtype(dtype),
         *rest,
     )
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def given_tensors(tensors: tuple[object, ...], caller: str) -> tuple[Tensor, ...]:

@@ -47,6 +47,7 @@ class Node:
         id: position in `BackwardGraph.nodes`.
         name: as torch names it, ``"MulBackward0"``, ``"AccumulateGrad"``.
         shape: shape of the tensor that the operation made (the first one, if several).
+        dtype: its dtype, as ``"float32"``; None if it is not known.
         saved: the tensors it keeps for backward, by the name in torch's formula.
         constants: how many of its inputs need no gradient.
         tensor_name: the name of the leaf, or of another tensor that was named in `params`.
@@ -57,6 +58,7 @@ class Node:
     id: int
     name: str
     shape: tuple[int, ...] | None
+    dtype: str | None
     saved: Mapping[str, SavedTensor]
     constants: int
     tensor_name: str | None

@@ -8,7 +8,7 @@ leaf behind autograd's back. Where something is, there is no program, but the re
 import ast
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.autograd.graph import Node as AutogradNode
@@ -50,10 +50,19 @@ class _Missing(Exception):  # noqa: N818 -- it is no error: the pass stays as re
     """Why there is no program."""
 
 
+class Recorded(Protocol):
+    """A pass whose steps can be asked for."""
+
+    def step(self, index: int) -> Step:
+        """One of them."""
+
+    def __len__(self) -> int: ...
+
+
 def program_of(
     nodes: Sequence[AutogradNode],
     inputs: Sequence[Inputs],
-    steps: Sequence[Step],
+    record: Recorded,
     seeds: Sequence[tuple[int, int, Value]],
 ) -> Program | str:
     """The program of a pass, as JSON holds it; or why it cannot run with other numbers.
@@ -61,13 +70,14 @@ def program_of(
     Args:
         nodes: as in the graph.
         inputs: of each of them.
-        steps: of the pass.
+        record: of the pass.
         seeds: what it started with: nodes, which of their results, and its gradient.
     """
     if len(nodes) > MOST_NODES:
         return f"the graph has more than {MOST_NODES} nodes"
-    if len(steps) < len(nodes):
+    if len(record) < len(nodes):
         return "not every node ran"
+    steps = [*map(record.step, range(len(record)))]
     try:
         return _Writer(nodes, inputs, steps).program(seeds)
     except _Missing as reason:

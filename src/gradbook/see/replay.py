@@ -1,20 +1,22 @@
 """Run the real backward pass once and write down what happens."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node as AutogradNode
 
-from gradbook.see import forward, torch_internals
+from gradbook.see import torch_internals
 from gradbook.see.display import player
+from gradbook.see.forward import Inputs
 from gradbook.see.graph import BackwardGraph, Params, given_tensors, read_graph, root_of
 from gradbook.see.program import Program, program_of
-from gradbook.see.steps import Accumulated, Gradients, Step
-from gradbook.see.values import Value, value_of
+from gradbook.see.record import Record
+from gradbook.see.steps import Step
+from gradbook.see.values import Glance, Value, glance, value_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,25 +25,38 @@ class Replay:
 
     Attributes:
         graph: the recorded graph, as it was before the pass.
-        steps: one `Step` a node, in the order in which the engine ran them.
     """
 
     graph: BackwardGraph
-    steps: tuple[Step, ...]
-    _inputs: tuple[tuple[int | None, ...], ...] = field(repr=False)
+    _record: Record = field(repr=False)
     _seeds: tuple[tuple[int, int, Value], ...] = field(repr=False)
     _program: Program | str = field(repr=False)
 
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """One `Step` a node, in the order in which the engine ran them."""
+        return tuple(map(self._record.step, range(len(self))))
+
+    @property
+    def _inputs(self) -> Sequence[Inputs]:
+        return self._record.inputs
+
+    @property
+    def _order(self) -> Sequence[int]:
+        return self._record.order
+
+    def _step(self, index: int) -> Step:
+        return self._record.step(index)
+
     def inputs_of(self, step: Step) -> tuple[int | None, ...]:
         """For each outgoing gradient of `step` the id of the node it goes to; None: nowhere."""
-        return self._inputs[step.node.id]
+        return tuple(child for child, _ in self._inputs[step.node.id])
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self._record.order)
 
     def __repr__(self) -> str:
-        leaves = sum(step.accumulated is not None for step in self.steps)
-        return f"Replay({len(self)} steps, {leaves} leaves)"
+        return f"Replay({len(self)} steps, {len(self._record.grads)} leaves)"
 
     def __str__(self) -> str:
         return self.to_text()
@@ -99,103 +114,64 @@ def replay(
             "freed its saved tensors. Compute the loss again, or pass retain_graph=True to the "
             "earlier call"
         )
-    recorder = _Recorder(graph)
-    handles = []
-    try:
-        for number, node in enumerate(nodes):
-            handles.append(node.register_prehook(partial(recorder.before, number, node)))
-            handles.append(node.register_hook(recorder.after(number, node)))
-        torch.autograd.backward(outputs, seeds, retain_graph=retain_graph)
-    finally:
-        for handle in handles:
-            handle.remove()
-        # Nodes that outlive this call must not keep the recorder through a cycle of frames.
-        handles.clear()
-    ids = {node: number for number, node in enumerate(nodes)}
-    inputs = [
-        [(None if child is None else ids[child], number) for child, number in children]
-        for children in nodes.values()
-    ]
-    steps = recorder.steps([*nodes], inputs, outputs)
+    inputs = _inputs(nodes)
+    record = Record(graph, inputs, _saved(nodes))
+    _run(record, [*nodes], partial(torch.autograd.backward, outputs, seeds, retain_graph))
+    record.note_forward([*nodes], dict(zip(graph.roots, outputs, strict=True)))
     started = tuple(
-        (ids[root], output.output_nr, value_of(torch.ones_like(output) if seed is None else seed))
-        for root, output, seed in zip(roots, outputs, seeds, strict=True)
+        (root, output.output_nr, value_of(torch.ones_like(output) if seed is None else seed))
+        for root, output, seed in zip(graph.roots, outputs, seeds, strict=True)
     )
-    program = program_of([*nodes], inputs, steps, started)
-    targets = tuple(tuple(child for child, _ in one) for one in inputs)
-    return Replay(graph, steps, targets, started, program)
+    program = program_of([*nodes], inputs, record, started)
+    return Replay(graph, record, started, program)
 
 
-class _Recorder:
-    """Collects what the hooks see; holds numbers, and the leaves for as long as the pass runs."""
-
-    def __init__(self, graph: BackwardGraph) -> None:
-        self._graph = graph
-        self._order: list[int] = []
-        self._incoming: dict[int, Gradients] = {}
-        self._outgoing: dict[int, Gradients] = {}
-        self._saved: dict[int, Mapping[str, Any]] = {}
-        self._before: dict[int, Value | None] = {}
-        self._accumulated: dict[int, Accumulated] = {}
-
-    def before(self, number: int, node: AutogradNode, gradients: Sequence[Tensor | None]) -> None:
-        self._order.append(number)
-        self._incoming[number] = _values(gradients)
-        leaf = torch_internals.leaf_of(node)
-        if leaf is not None:
-            self._before[number] = None if leaf.grad is None else value_of(leaf.grad)
-        self._saved[number] = _local(node)
-
-    def after(self, number: int, node: AutogradNode) -> Callable[..., None]:
-        leaf = torch_internals.leaf_of(node)
-
-        def hook(outgoing: Sequence[Tensor | None], incoming: Sequence[Tensor | None]) -> None:
-            if leaf is None:
-                self._outgoing[number] = _values(outgoing)
-                return
-            added = self._incoming[number][0]
-            if added is not None and leaf.grad is not None:
-                name = self._graph.nodes[number].tensor_name or ""
-                self._accumulated[number] = Accumulated(
-                    name, self._before[number], added, value_of(leaf.grad)
-                )
-
-        return hook
-
-    def steps(
-        self,
-        nodes: Sequence[AutogradNode],
-        inputs: Sequence[forward.Inputs],
-        outputs: Sequence[Tensor],
-    ) -> tuple[Step, ...]:
-        values = forward.values_of(nodes, inputs, self._saved, outputs)
-        return tuple(
-            Step(
-                index,
-                self._graph.nodes[number],
-                self._incoming[number],
-                self._outgoing.get(number, ()),
-                self._accumulated.get(number),
-                values.get(number),
-                forward.operands_of(nodes[number], inputs[number], self._saved[number], values),
-                self._saved[number],
-            )
-            for index, number in enumerate(self._order)
-        )
+def _inputs(nodes: Mapping[AutogradNode, torch_internals.Edges]) -> list[Inputs]:
+    ids: dict[AutogradNode | None, int | None] = {None: None}
+    ids.update((node, number) for number, node in enumerate(nodes))
+    return [tuple((ids[child], number) for child, number in one) for one in nodes.values()]
 
 
-def _values(gradients: Sequence[Tensor | None]) -> Gradients:
-    return tuple(None if one is None else value_of(one) for one in gradients)
-
-
-def _local(node: AutogradNode) -> Mapping[str, Any]:
-    found: dict[str, Any] = {
-        name: value_of(one.tensor)
-        for name, one in torch_internals.saved_fields(node).items()
-        if one.tensor is not None
-    }
-    found.update(torch_internals.saved_scalars(node))
+def _saved(nodes: Iterable[AutogradNode]) -> list[Mapping[str, Any]]:
+    """What each node has saved; a tensor that several nodes hold is read once."""
+    read: dict[int, Glance] = {}
+    found: list[Mapping[str, Any]] = []
+    with torch.no_grad():
+        for node in nodes:
+            fields: dict[str, Any] = {}
+            for name, tensor in torch_internals.saved_tensors(node):
+                key = id(tensor)  # the graph holds it, so that nothing else can get this id
+                if key not in read:
+                    read[key] = glance(tensor)
+                fields[name] = read[key]
+            fields.update(torch_internals.saved_scalars(node))
+            found.append(fields)
     return found
+
+
+def _run(record: Record, nodes: Sequence[AutogradNode], backward: Callable[[], object]) -> None:
+    """Run the pass, watched by hooks that are gone afterwards."""
+    handles = []
+    # The collector would pass over thousands of new small objects, none of them garbage.
+    with torch_internals.uncollected():
+        try:
+            for number, node in enumerate(nodes):
+                leaf = torch_internals.leaf_of(node)
+                if leaf is not None:
+                    handles.append(node.register_prehook(partial(record.before, number, leaf)))
+                    handles.append(node.register_hook(partial(record.added, number, leaf)))
+                    continue
+                # A custom function may write into the gradient that it is given.
+                if torch_internals.function_of(node) is not None:
+                    handles.append(node.register_prehook(partial(record.came, number)))
+                handles.append(node.register_hook(partial(record.ran, number)))
+            backward()
+        finally:
+            for handle in handles:
+                handle.remove()
+            # Nodes that outlive this call must not keep the record through a cycle of frames.
+            handles.clear()
+            record.finish()
 
 
 def _seeds(

@@ -6,13 +6,16 @@ frees them recursively through Python, and a chain of more than about 20,000 nod
 C stack. `walk` breaks that recursion (see `_Landing`).
 """
 
+import gc
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 from torch.autograd.graph import Node
 
 Edges = tuple[tuple[Node | None, int], ...]
@@ -57,6 +60,18 @@ class _Falling(threading.local):
 
 
 _falling = _Falling()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is collected inside."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def walk(roots: Iterable[Node]) -> dict[Node, Edges]:
@@ -157,16 +172,25 @@ class _Kind(NamedTuple):
     is_leaf: bool
     fields: tuple[tuple[str, str, str], ...]
     """Saved tensors: name of the getter, of the raw getter, and the plain name."""
+    scalars: tuple[tuple[str, str], ...]
+    """Plain numbers of the formula: name of the getter, and the plain name."""
 
 
 @cache
 def _kind(node_class: type) -> _Kind:
     name = node_class.__name__
-    getters = (getter for getter in dir(node_class) if getter.startswith("_raw_saved_"))
+    getters = [getter for getter in dir(node_class) if getter.startswith("_raw_saved_")]
+    fields = tuple((getter[4:], getter, getter[11:]) for getter in getters)
+    of_tensors = {getter for getter, _, _ in fields}
     return _Kind(
         None if name in ("CppFunction", "Node") else name,
         name == "AccumulateGrad",
-        tuple((getter[4:], getter, getter[11:]) for getter in getters),
+        fields,
+        tuple(
+            (getter, getter[7:])
+            for getter in dir(node_class)
+            if getter.startswith("_saved_") and getter not in of_tensors
+        ),
     )
 
 
@@ -186,19 +210,32 @@ def names(nodes: Collection[Node]) -> list[str]:
     return [known[type(node)] or node_name(node) for node in nodes]
 
 
-def shapes(nodes: Collection[Any]) -> list[tuple[int, ...] | None]:
-    """Shape of the (first) tensor that each operation made; None where there is none."""
+def results(nodes: Iterable[Node]) -> list[Any]:
+    """What torch knows of the (first) tensor that each operation made; None where nothing.
+
+    To read `shapes_of` and `dtypes_of` it can wait: it holds neither the node nor the tensor.
+    """
+    known = list(map(attrgetter("_input_metadata"), nodes))
     try:
-        found = [node._input_metadata[0].shape for node in nodes]
-    except (AttributeError, IndexError, RuntimeError):  # one has none: look at each alone
-        found = [_output_shape(node) for node in nodes]
-    return [one if type(one) is torch.Size else _plain(one) for one in found]
+        return list(map(itemgetter(0), known))
+    except IndexError:
+        return [one[0] if one else None for one in known]
 
 
-def _output_shape(node: Any) -> tuple[int, ...] | None:
+def shapes_of(made: Iterable[Any]) -> list[tuple[int, ...] | None]:
+    """The shapes in what `results` gave; None where there is none."""
+    return [_plain(_read(one, "shape")) for one in made]
+
+
+def dtypes_of(made: Iterable[Any]) -> list[torch.dtype | None]:
+    """The dtypes in what `results` gave; None where there is none."""
+    return [_read(one, "dtype") for one in made]
+
+
+def _read(made: Any, fact: str) -> Any:
     try:
-        return cast("tuple[int, ...]", node._input_metadata[0].shape)
-    except (AttributeError, IndexError, RuntimeError):  # no metadata, or a nested tensor
+        return getattr(made, fact)
+    except (AttributeError, RuntimeError):  # no metadata, or a nested tensor
         return None
 
 
@@ -210,14 +247,6 @@ def _plain(sizes: Iterable[Any] | None) -> tuple[int, ...] | None:
         return tuple(int(size) for size in sizes)
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return None
-
-
-def with_saved_tensors(nodes: Iterable[Node]) -> dict[int, Node]:
-    """Those of the nodes, by their position, whose class can save a tensor."""
-    classes = {node_class for node_class in set(map(type, nodes)) if _kind(node_class).fields}
-    if not classes:
-        return {}
-    return {number: node for number, node in enumerate(nodes) if type(node) in classes}
 
 
 def lines(nodes: Iterable[Node]) -> dict[int, object]:
@@ -318,15 +347,30 @@ def _expected_version(message: str) -> int | None:
     return int(digits) if found and digits.isdigit() else None
 
 
+def saved_tensors(node: Node) -> list[tuple[str, Tensor]]:
+    """The tensors that `node` saved and still holds, as they are stored, by their field."""
+    found: list[tuple[str, Tensor]] = []
+    for _, raw_name, field in _kind(type(node)).fields:
+        try:
+            raw = getattr(node, raw_name)
+        except RuntimeError:  # a list of saved tensors raises once it is released
+            continue
+        if isinstance(raw, tuple):
+            listed = ((f"{field}[{number}]", one.data) for number, one in enumerate(raw))
+            found += [one for one in listed if isinstance(one[1], Tensor)]
+        elif isinstance(raw.data, Tensor):
+            found.append((field, raw.data))
+    return found
+
+
 def saved_scalars(node: Node) -> dict[str, Any]:
     """The plain numbers that `node` keeps for its formula: an exponent, a dimension, sizes."""
     found = {}
-    for name in dir(type(node)):
-        if name.startswith("_saved_") and not hasattr(type(node), "_raw" + name):
-            try:
-                found[name[7:]] = getattr(node, name)
-            except RuntimeError:
-                continue
+    for getter, name in _kind(type(node)).scalars:
+        try:
+            found[name] = getattr(node, getter)
+        except RuntimeError:
+            continue
     return found
 
 
@@ -337,38 +381,123 @@ SavedValues = tuple[
 ]
 Saved = tuple[tuple[str, SavedValues], ...]
 _PLAIN = (Tensor, torch.nn.Parameter)
+_PLAIN_TYPES = frozenset(_PLAIN)
+
+
+class SavedColumn(NamedTuple):
+    """One field of the nodes of a class, as far as nothing is unusual about it."""
+
+    field: str
+    nodes: list[int]
+    shapes: list[tuple[int, ...]]
+    dtypes: list[torch.dtype]
+    nbytes: list[int]
+
+
+def saved_columns(
+    nodes: Sequence[Node], storages: dict[Any, int]
+) -> tuple[list[SavedColumn], dict[int, Saved]]:
+    """What nodes saved, as values that hold no tensor: by class, and the unusual ones by node.
+
+    This is most of what reading a graph costs, so all nodes of a class are read at once.
+
+    Args:
+        nodes: any.
+        storages: gets an entry for each storage that the nodes keep alive: its bytes.
+    """
+    of_class: dict[type, list[int]] = {}
+    for number, node_class in enumerate(map(type, nodes)):
+        if node_class in of_class:
+            of_class[node_class].append(number)
+        else:
+            of_class[node_class] = [number]
+    columns: list[SavedColumn] = []
+    unusual: set[int] = set()
+    for node_class, numbers in of_class.items():
+        own = [nodes[number] for number in numbers]
+        for names in _kind(node_class).fields:
+            column = _column(own, numbers, names, storages, unusual)
+            if column is not None:
+                columns.append(column)
+    return columns, {
+        number: values
+        for number in sorted(unusual)
+        if (values := saved_values(nodes[number], storages))
+    }
+
+
+def _column(
+    nodes: list[Node],
+    numbers: list[int],
+    names: tuple[str, str, str],
+    storages: dict[Any, int],
+    unusual: set[int],
+) -> SavedColumn | None:
+    getter, raw_name, field = names
+    try:
+        raws = list(map(attrgetter(raw_name), nodes))
+        tensors = list(map(attrgetter("data"), raws))
+    except (AttributeError, RuntimeError):  # a list of saved tensors
+        unusual.update(numbers)
+        return None
+    if not _PLAIN_TYPES.issuperset(map(type, tensors)):
+        kept = []
+        for position, tensor in enumerate(tensors):
+            if type(tensor) in _PLAIN:
+                kept.append(position)
+            elif tensor is not None or not _was_never_saved(
+                nodes[position], raws[position], getter
+            ):
+                unusual.add(numbers[position])
+        if not kept:
+            return None
+        tensors = [tensors[position] for position in kept]
+        numbers = [numbers[position] for position in kept]
+    try:
+        memory = list(map(Tensor.untyped_storage, tensors))
+        pointers = list(map(UntypedStorage.data_ptr, memory))
+        nbytes = list(map(UntypedStorage.nbytes, memory))
+        if not all(pointers) or any(map(attrgetter("_version"), tensors)):
+            for number, pointer, tensor in zip(numbers, pointers, tensors, strict=True):
+                if not pointer or tensor._version:
+                    unusual.add(number)
+        shapes = list(map(attrgetter("shape"), tensors))
+        dtypes = list(map(attrgetter("dtype"), tensors))
+    except (NotImplementedError, RuntimeError):  # one is sparse, nested or an inference tensor
+        unusual.update(numbers)
+        return None
+    storages.update(zip(pointers, nbytes, strict=True))
+    storages.pop(0, None)
+    return SavedColumn(field, numbers, shapes, dtypes, nbytes)
+
+
+def _was_never_saved(node: Node, raw: Any, getter: str) -> bool:
+    """Whether a field that holds nothing never did; only torch's own getter tells."""
+    if raw.unpack_hook is not None:
+        return False
+    try:
+        return getattr(node, getter) is None
+    except RuntimeError:  # it was released
+        return False
+
+
+def by_node(columns: Iterable[SavedColumn], unusual: Mapping[int, Saved]) -> dict[int, Saved]:
+    """What `saved_columns` found, by node."""
+    found: dict[int, Saved] = {}
+    for field, *lists in columns:
+        for number, shape, dtype, nbytes in zip(*lists, strict=True):
+            values = (field, (shape, dtype, nbytes, 0, None, False, False))
+            found[number] = (*found.get(number, ()), values)
+    return {**found, **unusual}
 
 
 def saved_values(node: Node, storages: dict[Any, int]) -> Saved:
     """The saved tensors of a node by their field, as values that hold no tensor.
 
-    This is most of what reading a graph costs, so the usual case is written out, without calls.
-
     Args:
         node: any node.
         storages: gets an entry for each storage that the node keeps alive: its bytes.
     """
-    saved: Saved = ()
-    for getter, raw_name, field in _kind(type(node)).fields:
-        try:
-            raw = getattr(node, raw_name)
-            data = raw.data
-            if data is None and raw.unpack_hook is None and getattr(node, getter) is None:
-                continue  # it was not needed, so not saved
-            storage = data.untyped_storage()
-            pointer = storage.data_ptr()
-            usual = pointer and data._version == 0 and type(data) in _PLAIN
-            shape = data.shape
-        except (AttributeError, NotImplementedError, RuntimeError):
-            usual = False
-        if not usual:
-            return _unusual_values(node, storages)
-        storages[pointer] = nbytes = storage.nbytes()
-        saved += ((field, (shape, data.dtype, nbytes, 0, None, False, False)),)
-    return saved
-
-
-def _unusual_values(node: Node, storages: dict[Any, int]) -> Saved:
     found: list[tuple[str, SavedValues]] = []
     for name, one in saved_fields(node).items():
         tensor = one.tensor

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,10 +85,35 @@ def value_of(tensor: Tensor) -> Value:
                     plain = plain.coalesce().values()
             whole = plain.tolist() if small else None
         if plain.numel():
-            norm = float(torch.linalg.vector_norm(_wide(plain)))
+            norm = _norm(plain)
             if not plain.is_complex():
-                low, high = float(plain.min()), float(plain.max())
+                low, high = map(float, torch.aminmax(plain))
     return Value(shape, dtype, whole, norm, low, high)
+
+
+Glance = Value | np.ndarray[Any, Any]
+"""The numbers of a tensor, taken down in passing: `settled` makes a `Value` of them."""
+_COPIED = 256  # elements; to copy so many takes less time than to look at them
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def glance(tensor: Tensor) -> Glance:
+    """What `value_of` reads, in much less time for a tensor that is not large; nothing is kept.
+
+    >>> settled(glance(torch.ones(3))) == value_of(torch.ones(3))
+    True
+    """
+    if type(tensor) in _PLAIN:
+        with suppress(Exception):  # what has no plain numbers is read with more care
+            if tensor.numel() <= _COPIED:
+                plain = tensor.detach() if tensor.requires_grad else tensor
+                return plain.numpy().copy()
+    return value_of(tensor)
+
+
+def settled(one: Any) -> Any:
+    """The `Value` of what was glanced at; anything else as it is."""
+    return value_of(torch.from_numpy(one)) if isinstance(one, np.ndarray) else one
 
 
 def small_value(tensor: Tensor) -> Value | None:
@@ -121,9 +147,12 @@ def flattened(numbers: Any) -> Iterator[Any]:
         yield numbers
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """In a precision in which a norm does not overflow."""
-    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+def _norm(tensor: Tensor) -> float:
+    """The Euclidean norm, in a precision in which it does not overflow."""
+    wide = torch.complex128 if tensor.is_complex() else torch.float64
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        tensor = tensor.to(wide)
+    return float(torch.linalg.vector_norm(tensor, dtype=wide))
 
 
 def number_text(number: complex | float) -> str:

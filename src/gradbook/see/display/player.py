@@ -30,8 +30,15 @@ class Played(Protocol):
         """What was recorded."""
 
     @property
-    def steps(self) -> Sequence[Step]:
-        """In the order in which the engine ran them."""
+    def _order(self) -> Sequence[int]:
+        """The nodes in the order in which the engine ran them."""
+
+    @property
+    def _inputs(self) -> Sequence[Sequence[tuple[int | None, int]]]:
+        """For each input of each node: the node that made it, and which of its outputs."""
+
+    def _step(self, index: int) -> Step:
+        """What one node did."""
 
     @property
     def _seeds(self) -> Sequence[tuple[int, int, Value]]:
@@ -40,9 +47,6 @@ class Played(Protocol):
     @property
     def _program(self) -> Mapping[str, Any] | str:
         """What runs again with other numbers; or why that cannot be."""
-
-    def inputs_of(self, step: Step) -> Sequence[int | None]:
-        """The node that each outgoing gradient of a step goes to."""
 
     def __len__(self) -> int: ...
 
@@ -65,64 +69,84 @@ class _Arrival:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A pass, with its edges numbered as in the graph."""
+    """Some steps of a pass, with its edges numbered as in the graph."""
 
     replay: Played
-    order: Mapping[int, int] = field(default_factory=dict)
+    steps: Sequence[Step]
+    order: Mapping[int, int]
+    arrivals: Mapping[tuple[int, int], Sequence[_Arrival]]
+    """What came into each result of a node, in the order of the engine."""
+    edges: Mapping[tuple[int, int], int]
+    """The edge at a position of a node's inputs."""
     values: Mapping[int, Value] = field(default_factory=dict)
     gradients: Mapping[int, Value] = field(default_factory=dict)
     passed: Mapping[int, Value] = field(default_factory=dict)
     grads: Mapping[int, tuple[Value | None, Value]] = field(default_factory=dict)
-    edges: Mapping[tuple[int, int], int] = field(default_factory=dict)
-    """The edge at a position of a node's inputs."""
-    arrivals: Mapping[tuple[int, int], list[_Arrival]] = field(default_factory=dict)
-    """What came into each result of a node, in the order of the engine."""
 
     @property
     def graph(self) -> PlayedGraph:
         """What was recorded."""
         return self.replay.graph
 
+    def inputs_of(self, step: Step) -> Sequence[int | None]:
+        """The node that each outgoing gradient of a step goes to."""
+        return [child for child, _ in self.replay._inputs[step.node.id]]
+
 
 def _read(replay: Played) -> _Reading:
-    positions = {
-        step.node.id: iter([n for n, one in enumerate(replay.inputs_of(step)) if one is not None])
-        for step in replay.steps
-    }
-    edges = {
-        (src, next(positions[src])): edge
-        for edge, (src, _, _) in enumerate(replay.graph._edges)
-        if src in positions
-    }
+    """The steps that are shown, and what came into their nodes from others."""
+    shown = [index for index in _shown(replay) if index is not None]
+    steps = [replay._step(index) for index in shown]
+    order = {node: index + 1 for index, node in enumerate(replay._order)}
+    ids = {step.node.id for step in steps}
+    edges: dict[tuple[int, int], int] = {}
+    entering: list[tuple[int, int, int]] = []  # step of the sender, position, edge
+    first, last = 0, -1
+    for edge, (src, dst, _) in enumerate(replay.graph._edges):
+        if src != last:
+            first, last = edge, src
+        if src not in order or not (src in ids or dst in ids):
+            continue
+        places = [
+            number for number, (child, _) in enumerate(replay._inputs[src]) if child is not None
+        ]
+        position = places[edge - first]
+        edges[src, position] = edge
+        if dst in ids:
+            entering.append((order[src] - 1, position, edge))
     arrivals: dict[tuple[int, int], list[_Arrival]] = {}
     for root, output, seed in replay._seeds:
         arrivals.setdefault((root, output), []).append(_Arrival(None, None, seed))
+    known = dict(zip(shown, steps, strict=True))
     passed: dict[int, Value] = {}
-    for step in replay.steps:
-        for position, value in enumerate(step.outgoing):
-            edge = edges.get((step.node.id, position))
-            if edge is None or value is None:
-                continue
-            passed[edge] = value
-            _, dst, output = replay.graph._edges[edge]
-            arrivals.setdefault((dst, output), []).append(_Arrival(edge, step.node.id, value))
+    for index, position, edge in sorted(entering):
+        if index not in known:
+            known[index] = replay._step(index)
+        sender = known[index]
+        value = sender.outgoing[position] if position < len(sender.outgoing) else None
+        if value is None:
+            continue
+        passed[edge] = value
+        _, dst, output = replay.graph._edges[edge]
+        arrivals.setdefault((dst, output), []).append(_Arrival(edge, sender.node.id, value))
     return _Reading(
         replay,
-        {step.node.id: step.index + 1 for step in replay.steps},
-        {step.node.id: step.value for step in replay.steps if step.value is not None},
+        steps,
+        order,
+        arrivals,
+        edges,
+        {step.node.id: step.value for step in steps if step.value is not None},
         {
             step.node.id: step.incoming[0]
-            for step in replay.steps
+            for step in steps
             if step.incoming and step.incoming[0] is not None
         },
         passed,
         {
             step.node.id: (step.accumulated.before, step.accumulated.grad)
-            for step in replay.steps
+            for step in steps
             if step.accumulated is not None
         },
-        edges,
-        arrivals,
     )
 
 
@@ -130,10 +154,12 @@ def to_text(replay: Played) -> str:
     """One line a step: the node, what came in, what went out, what was added."""
     lines = []
     reading = _read(replay)
-    for step in _shown(replay):
-        if step is None:
+    steps = iter(reading.steps)
+    for index in _shown(replay):
+        if index is None:
             lines.append(f"... {len(replay) - 2 * _ENDS} steps ...")
             continue
+        step = next(steps)
         lines.append(f"{step.index + 1:>3}  {'  '.join(_title(step.node))}")
         came = [_came(reading, step, number) for number in range(len(step.incoming))]
         lines.append(f"       in   {', '.join(one.text() for one in came)}")
@@ -158,12 +184,13 @@ def to_html(replay: Played) -> str:
     playable = len(replay) <= MOST_STEPS
     reading = _read(replay)
     rows = []
-    for step in _shown(replay):
-        if step is None:
+    steps = iter(reading.steps)
+    for index in _shown(replay):
+        if index is None:
             note = f"{len(replay) - 2 * _ENDS} steps are not shown"
             rows.append(f'<tr><td colspan="3">{note}</td></tr>')
         else:
-            rows.append(_row(reading, step))
+            rows.append(_row(reading, next(steps)))
     side = '<div class="gb-side"></div>'  # filled by the script
     picture = stage.svg_of(reading) if playable else drawing.svg_of(replay.graph)
     if not playable:
@@ -191,11 +218,12 @@ def to_html(replay: Played) -> str:
     )
 
 
-def _shown(replay: Played) -> list[Step | None]:
-    """All steps, or the ends with None for the rest."""
-    if len(replay) <= MOST_STEPS:
-        return list(replay.steps)
-    return [*replay.steps[:_ENDS], None, *replay.steps[-_ENDS:]]
+def _shown(replay: Played) -> list[int | None]:
+    """The positions of all steps, or of those at the ends with None for the rest."""
+    count = len(replay)
+    if count <= MOST_STEPS:
+        return [*range(count)]
+    return [*range(_ENDS), None, *range(count - _ENDS, count)]
 
 
 def _row(reading: _Reading, step: Step) -> str:
@@ -389,7 +417,7 @@ class _Sent:
 
 def _sent(reading: _Reading, step: Step) -> list[_Sent]:
     name = step.node.name
-    inputs = reading.replay.inputs_of(step)
+    inputs = reading.inputs_of(step)
     known = rules.symbols(name, step.incoming, step.saved, step.operands, step.value)
     operands = [
         Operand(_name_of(reading, step, number), one.value)
@@ -438,7 +466,7 @@ def _place_of(step: Step, position: int, inputs: Sequence[int | None]) -> str:
 
 def _name_of(reading: _Reading, step: Step, position: int) -> str | None:
     """How an operand is called: as the caller of `replay` says, or as the program writes it."""
-    target = reading.replay.inputs_of(step)[position]
+    target = reading.inputs_of(step)[position]
     operand = step.operands[position].name if position < len(step.operands) else None
     if target is None:
         return operand

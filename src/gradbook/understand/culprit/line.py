@@ -339,7 +339,7 @@ def gradient_shape(case: Case) -> Finding:
     finding.subject = case.name_of(leaf) if leaf is not None else made.get(child)
     called = f"`{finding.subject}`" if finding.subject else "the input"
     shape = [int(size) for size in expected.split(",") if size.strip()]
-    whole = torch_internals.shapes([node])[0]
+    whole = torch_internals.shapes_of(torch_internals.results([node]))[0]
     if leaf is not None and list(torch_internals.shape_of(leaf) or shape) != shape:
         finding.variant = "E102b"
         finding.facts.append(f"{called} is {describe(leaf)} now, and had another shape before.")
