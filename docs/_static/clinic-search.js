@@ -188,11 +188,18 @@ const clinicAnswers = (() => {
     }).then(() => new ClinicSearch(gradbookCatalogue));
     return wanted;
   };
-  return { answer, link, make, place, search };
+  // No text leads to an empty page: where no word is known, what is asked most; and where no message
+  // is, the questions that find a cause without one.
+  const near = (search, text, count) => {
+    const found = search.nearest(text, count);
+    return found.length ? found : search.entries.filter(({ top }) => top).slice(0, count);
+  };
+  const tree = () => make("a", { href: `${root()}clinic/gradient-trouble.html` }, _("Gradient trouble: from what you see to the cause"));
+  return { answer, link, make, near, place, search, tree };
 })();
 
 if (typeof document !== "undefined" && document.querySelector(".clinic-search")) {
-  const { answer, link, make, place } = clinicAnswers;
+  const { answer, link, make, near, place, tree } = clinicAnswers;
   const box = document.querySelector(".clinic-search");
   const field = make("textarea", {
     id: "clinic-field", rows: 4, spellcheck: false, autocomplete: "off",
@@ -203,18 +210,22 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
   status.setAttribute("role", "status");
   const where = make("div");
   const results = make("ol", { className: "clinic-results" });
-  box.replaceChildren(label, field, status, where, results);
+  const onwards = make("p", { className: "clinic-onwards" });
+  box.replaceChildren(label, field, status, where, results, onwards);
 
   // At least one link before the index: the answer is one Tab away.
   const showWith = (search) => {
     const text = field.value.trim();
     const found = text ? search.find(text) : [];
-    const near = text && !found.length ? search.nearest(text) : [];
+    const known = found.length || search.nearest(text, 1).length;
     where.replaceChildren(...(found.length ? place(text) : []));
-    results.replaceChildren(...found.map((one) => answer(search, one)), ...near.map((entry) => make("li", {}, link(entry))));
+    results.replaceChildren(...(found.length || !text ? found.map((one) => answer(search, one))
+      : near(search, text, known ? 8 : 5).map((entry) => make("li", {}, link(entry)))));
+    onwards.replaceChildren(...(found.length || !text ? [] : [_("No message, but something is wrong?"), " ", tree()]));
     const alone = /\w*(Error|Exception|Warning)\b/.test(text);
     status.textContent = !text ? "" : found.length ? (found.length === 1 ? _("One entry:") : _("{count} entries:").replace("{count}", found.length))
-      : near.length ? (alone ? _("Not recognised. The nearest entries:") : _("Entries with these words:")) : _("Nothing found.");
+      : !known ? _("Nothing found with these words. Most asked:")
+        : alone ? _("Not recognised. The nearest entries:") : _("Entries with these words:");
   };
   let ready;
   const show = () => (ready ? showWith(ready) : clinicAnswers.search().then((search) => { ready = search; showWith(search); }));

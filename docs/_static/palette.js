@@ -80,12 +80,15 @@ const gradbookPalette = (() => {
     const ids = new Set(message.map(({ entry }) => entry.path));
     const places = text.length < 400 ? site.find(text, 24).filter(({ address }) => !ids.has(address)) : [];
     shown = [...answers, ...places.map((place) => [kindOf(place.address), item(place)])];
+    const known = shown.length || clinic.nearest(text, 1).length;
     if (!shown.length) {
-      shown = clinic.nearest(text, 4).map((entry) => [kindOf("clinic/"), make("li", {}, badge("clinic/"), clinicAnswers.link(entry))]);
+      const offered = (link) => [kindOf("clinic/"), make("li", {}, badge("clinic/"), link)];
+      shown = clinicAnswers.near(clinic, text, 4).map((entry) => offered(clinicAnswers.link(entry)));
+      shown.push(offered(clinicAnswers.tree()));
     }
     if (only !== null && !shown.some(([kind]) => kind === only)) only = null;
     status.replaceChildren(...(message.length ? clinicAnswers.place(text) : []),
-      shown.length ? "" : _("Nothing found. Fewer or other words may help."));
+      known ? "" : _("Nothing found with these words. Most asked:"));
     draw();
   };
   let timer;

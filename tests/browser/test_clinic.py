@@ -130,12 +130,33 @@ def test_an_unknown_message_is_said_to_be_unknown(clinic):
     assert "Not recognised" in clinic.get_by_role("status").inner_text()
 
 
+def test_words_that_nobody_knows_lead_on(clinic):
+    """To the entries most asked, and to the questions that find a cause without a message."""
+    type_in(clinic, "zzzqqqxxx")
+    assert clinic.get_by_role("status").inner_text().startswith("Nothing found")
+    asked = [a.get_attribute("href") for a in clinic.locator(".clinic-results a").all()]
+    tops = {f"../{entry.path}" for entry in ENTRIES.values() if entry.top}
+    assert len(asked) == 5
+    assert set(asked) <= tops
+    clinic.get_by_role("link", name="Gradient trouble: from").click()
+    clinic.wait_for_url("**/clinic/gradient-trouble.html")
+
+
+def test_a_message_that_is_known_needs_no_questions(clinic):
+    """The way to them comes with words alone."""
+    type_in(clinic, "memory grows")
+    assert clinic.locator(".clinic-onwards a").count() == 1
+    type_in(clinic, TRACEBACK)
+    clinic.wait_for_function("!document.querySelector('.clinic-onwards a')")
+
+
 def test_nothing_typed_shows_nothing(clinic):
     """Clearing the field clears the answer."""
     type_in(clinic, TRACEBACK)
     clinic.get_by_label("Paste a message").fill("")
     clinic.wait_for_function("!document.querySelector('.clinic-results li')")
     assert clinic.get_by_role("status").inner_text() == ""
+    assert clinic.locator(".clinic-onwards").inner_text() == ""
 
 
 def test_without_javascript_the_page_is_an_index(open_page):

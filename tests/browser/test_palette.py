@@ -98,3 +98,14 @@ def test_an_answer_can_be_linked(open_page):
     assert page.get_by_label("Paste a message").input_value().startswith("RuntimeError: grad can")
     page.wait_for_selector(".clinic-results a")
     assert page.evaluate("document.activeElement.id") == "clinic-field"
+
+
+def test_the_box_never_answers_with_nothing(open_page):
+    """Words that nobody knows: entries most asked, and the questions that find a cause."""
+    page = open_page(PAGE)
+    page.keyboard.press("/")
+    ask(page, "zzzqqqxxx")
+    assert page.locator(".palette-status").inner_text().startswith("Nothing found")
+    links = page.locator(".palette-results a")
+    assert links.count() == 5
+    assert links.last.get_attribute("href").endswith("clinic/gradient-trouble.html")

@@ -114,6 +114,21 @@ def test_a_screen_reader_hears_how_many_there_are(open_page):
     assert page.locator("#search-results li").count() == 0
 
 
+def test_a_search_without_results_leads_on(open_page):
+    """To the questions of the Clinic, and to entries with words that are a little like these."""
+    page = open_page("search.html?q=zzzqqqxxx")
+    page.wait_for_selector(".search-lost a")
+    page.get_by_role("link", name="Gradient trouble").click()
+    page.wait_for_url("**/clinic/gradient-trouble.html")
+    page = open_page("search.html?q=batchnrmlztn")
+    page.wait_for_selector(".search-lost a")
+    near = page.locator("#search-results li > a").all()
+    assert 1 <= len(near) <= 3
+    assert all("clinic/" in link.get_attribute("href") for link in near)
+    page.get_by_label("A message, a name, or a few words").fill("detach")
+    page.wait_for_selector(".search-lost", state="hidden")
+
+
 def test_the_address_keeps_the_query(open_page):
     """So that results can be shared, and the way back works."""
     page = open_page("search.html")

@@ -56,6 +56,12 @@ const SiteSearch = (() => {
         .sort((a, b) => b.score - a.score).slice(0, count);
     }
 
+    // Where nothing is found: entries of the Clinic whose words are a little like these.
+    near(query, count = 3) {
+      return this.index.search(query, { fuzzy: 0.4, prefix: true, weights: { prefix: 0.3, fuzzy: 0.3 } })
+        .map(({ id, terms }) => ({ ...this.places[id], terms })).filter(({ kind }) => kind === "message").slice(0, count);
+    }
+
     // A pasted message has the words of its entry in their order, but for shapes and names.
     said(id, pairs) {
       const { kind, keys } = this.places[id];
@@ -136,7 +142,9 @@ if (typeof document !== "undefined" && document.getElementById("search-field")) 
   const show = () => {
     const query = field.value.trim();
     const found = query ? search.find(query) : [];
-    list.replaceChildren(...found.map(item));
+    const lost = query && !found.length;
+    list.replaceChildren(...(lost ? search.near(query) : found).map(item));
+    document.querySelector(".search-lost").hidden = !lost;
     status.textContent = !query ? "" : found.length ? words.found.replace("%s", found.length) : words.nothing;
   };
 
