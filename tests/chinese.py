@@ -24,8 +24,10 @@ _CJK = r"\u3400-\u9fff"
 _FENCE = "\0"
 _TOUCH = re.compile(rf"[{_CJK}][A-Za-z0-9]|[A-Za-z0-9%][{_CJK}]")
 _TOUCH_FENCE = re.compile(rf"[{_CJK}](?={_FENCE})|{_FENCE}[{_CJK}]")
-# A reference to the glossary: its target stays, its words are translated.
-_TERM = re.compile(r"\{term\}`(?:(?P<title>[^`<]+?)\s*<)?(?P<target>[^`<>]+)>?`")
+# A reference: its target stays, its words are translated.
+_REFERENCE = re.compile(
+    r"\{(?P<role>term|ref|doc)\}`(?:(?P<title>[^`<]+?)\s*<)?(?P<target>[^`<>]+)>?`"
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # Chinese has marks of its own, and no space beside them.
 _HALF = re.compile(
@@ -66,8 +68,10 @@ def bare(text: str, instead: str = _FENCE) -> str:
 
 
 def _titles(text: str) -> str:
-    """A message whose references to terms are the words that a reader sees."""
-    return _TERM.sub(lambda term: term["title"] or term["target"], text)
+    """A message whose references are the words that a reader sees."""
+    return _REFERENCE.sub(
+        lambda to: to["title"] or (to["target"] if to["role"] == "term" else _FENCE), text
+    )
 
 
 def faults(english: str, chinese: str, *, but: tuple[str, ...] = ()) -> Iterator[str]:
@@ -134,8 +138,10 @@ def _fence(kept: re.Match[str]) -> str:
 
 
 def _kept(text: str) -> list[str]:
-    terms = [f"{{term}}<{found['target'].lower()}>" for found in _TERM.finditer(text)]
-    return terms + [re.sub(r"\s+", " ", found[0]) for found in KEPT.finditer(_TERM.sub("", text))]
+    targets = [f"{{{to['role']}}}<{to['target'].lower()}>" for to in _REFERENCE.finditer(text)]
+    return targets + [
+        re.sub(r"\s+", " ", found[0]) for found in KEPT.finditer(_REFERENCE.sub("", text))
+    ]
 
 
 def _numbers(text: str) -> list[str]:

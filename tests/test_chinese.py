@@ -15,6 +15,10 @@ FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.po"))
         ("comes in: <b>{name}</b> = {numbers}", "流入：<b>{name}</b> = {numbers}"),
         ("Non-leaf tensors, and leaves", "非葉節點張量與葉節點"),
         ("*leaf*", "*葉節點*"),
+        (
+            "see {ref}`no-graph`, {ref}`a list <in-list>`",
+            "見 {ref}`no-graph`、{ref}`串列 <in-list>`",
+        ),
         ("{term}`Kinks <kink>` and {term}`kink`", "{term}`折點 <kink>`與{term}`折點 <kink>`"),
         ("SliceBackward0", "SliceBackward0"),
     ],
