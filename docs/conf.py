@@ -55,6 +55,9 @@ _stamp = stamp(HERE.parent / "src", HERE / "_data", HERE / "examples")
 nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / _stamp)
 warm_kernels_now = not Path(nb_execution_cache_path).exists()
 os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
+# For the cells that draw a picture, in the processes of kernels.
+_found = [str(HERE / "examples"), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _found))
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # else the build stops at the first failing page
 nb_execution_show_tb = True
@@ -74,6 +77,7 @@ warm_kernels_modules = [
     "gradbook.train.loop",
     "gradbook.understand.compare",
     "gradbook.understand.notes",
+    "pictures",
 ]
 # They start several processes one after the other. The reference imports torch to read docstrings,
 # while the kernels are still waiting for it.

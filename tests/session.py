@@ -91,6 +91,8 @@ def main() -> None:
     options = parser.parse_args()
     matplotlib.use("agg")
     os.environ["GRADBOOK_DATA"] = str(DOCS / "_data")
+    if options.with_hidden:
+        sys.path.append(str(DOCS / "examples"))  # for the cells that draw
     failed = []
     run = jupyter()
     for name in options.pages:

@@ -134,6 +134,8 @@ class Workshop:
         ignored = shutil.ignore_patterns("_build", "__pycache__")
         shutil.copytree(ROOT / "docs", self.copied / "docs", ignore=ignored)
         shutil.copytree(ROOT / "src", self.copied / "src", ignore=ignored)
+        # What draws the pictures of the pages is found beside the package, by every tool.
+        shutil.copy(ROOT / "docs" / "examples" / "pictures.py", self.copied / "src")
         # Its own page reads what is measured here, and may have nothing to read yet.
         (self.copied / "docs" / f"{OWN_PAGE}.md").unlink(missing_ok=True)
         index = self.copied / "docs" / "index.md"

@@ -1,8 +1,9 @@
-"""Turn matplotlib figures into SVG that follows the theme and has an alternative text.
+"""Put figures into the page: SVG that follows the theme and has an alternative text.
 
 A page draws with plain matplotlib, as a reader would. The kernels are told to make SVG with
 text left as text (`KERNEL_CONFIG`); its black lines and letters become ``currentColor``, and the
-figure stands in the page itself, where the page's colours reach it.
+figure stands in the page itself, where the page's colours reach it. A picture of the book
+(``examples/pictures.py``) comes as panels, which a narrow screen shows below each other.
 """
 
 import re
@@ -31,6 +32,7 @@ c.InlineBackend.rc = {
 }
 """
 _STYLE = re.compile(r"#000000|\bblack\b")
+_PANEL = re.compile(r'<svg class="panel" x="[^"]*" (.*?</svg>)', re.DOTALL)
 
 
 def theme_figures(notebook: NotebookNode, warn: Callable[[str, int | None], None]) -> None:
@@ -57,13 +59,16 @@ def theme_figures(notebook: NotebookNode, warn: Callable[[str, int | None], None
 
 
 def inline_svg(svg: str, alt: str, prefix: str) -> str:
-    """Make a matplotlib SVG document an element of a page.
+    """Make an SVG document an element of a page.
 
     Args:
         svg: the document, with text as text.
         alt: what the figure shows, in a sentence.
         prefix: put before every id, so that two figures on a page do not share one.
     """
+    panels = _PANEL.findall(svg)
+    if panels:
+        return _picture(panels, alt)
     body = svg[svg.index("<svg") :].strip()
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', body)
@@ -75,3 +80,14 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
         f'<svg class="figure" role="img" aria-label="{escape(alt, quote=True)}" fill="currentColor"'
     )
     return body.replace("<svg", opening, 1)
+
+
+def _picture(panels: list[str], alt: str) -> str:
+    """The first panel bears the text for all: one picture is told once."""
+    told = f'role="img" aria-label="{escape(alt, quote=True)}"'
+    others = ['aria-hidden="true"'] * (len(panels) - 1)
+    svgs = (
+        f'<svg class="figure" {said} {panel}'
+        for said, panel in zip([told, *others], panels, strict=True)
+    )
+    return f'<div class="picture">{"".join(svgs)}</div>'
