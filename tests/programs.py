@@ -2,7 +2,7 @@
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 UNARY = {
     "sin": torch.sin,
@@ -43,3 +43,14 @@ def run(program: list[tuple[str, int, int]], leaves: int = 2) -> tuple[list[Tens
         a, b = tensors[first % len(tensors)], tensors[second % len(tensors)]
         tensors.append(UNARY[name](a) if name in UNARY else BINARY[name](a, b))
     return made, tensors[leaves:]
+
+
+class Attention(nn.Module):
+    """Query, key and value lie side by side, and the input goes around all of them."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(size, size) for _ in range(3))
+
+    def forward(self, x):
+        return x + (self.q(x) @ self.k(x).transpose(-1, -2)).softmax(-1) @ self.v(x)

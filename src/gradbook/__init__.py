@@ -11,6 +11,7 @@ _PLACES = {
     "see.graph": ("BackwardGraph", "graph"),
     "see.lines": ("record_lines",),
     "see.memory": ("MemoryReport", "MemoryRow", "saved_memory"),
+    "see.modules": ("record_modules",),
     "see.nodes": ("Edge", "Node", "SavedTensor"),
     "see.replay": ("Replay", "replay"),
     "see.steps": ("Accumulated", "Step"),

@@ -6,6 +6,7 @@ from gradbook.see.lines import record_lines as record_lines
 from gradbook.see.memory import MemoryReport as MemoryReport
 from gradbook.see.memory import MemoryRow as MemoryRow
 from gradbook.see.memory import saved_memory as saved_memory
+from gradbook.see.modules import record_modules as record_modules
 from gradbook.see.nodes import Edge as Edge
 from gradbook.see.nodes import Node as Node
 from gradbook.see.nodes import SavedTensor as SavedTensor
@@ -68,6 +69,7 @@ __all__ = [
     "load_checkpoint",
     "load_ipython_extension",
     "record_lines",
+    "record_modules",
     "replay",
     "save_checkpoint",
     "saved_memory",

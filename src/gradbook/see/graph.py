@@ -13,6 +13,7 @@ from torch.autograd.graph import Node as AutogradNode
 from gradbook.see import torch_internals
 from gradbook.see.display import drawing, text
 from gradbook.see.lines import SourceLine
+from gradbook.see.modules import Modules, modules_of
 from gradbook.see.nodes import Edge, Node, SavedTensor
 
 Params = nn.Module | Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
@@ -40,6 +41,7 @@ class BackwardGraph:
     _tensor_names: Mapping[int, str] = field(repr=False, default_factory=dict)
     _leaves: Mapping[int, tuple[int, ...] | None] = field(repr=False, default_factory=dict)
     _lines: Mapping[int, object] = field(repr=False, default_factory=dict)
+    _modules: Modules | None = field(repr=False, default=None)
 
     @cached_property
     def _shapes(self) -> Sequence[tuple[int, ...] | None]:
@@ -77,11 +79,18 @@ class BackwardGraph:
                 tensor_name=self._tensor_names.get(number),
                 is_leaf=number in self._leaves,
                 line=cast("SourceLine | None", self._lines.get(number)),
+                module=self._module_of(number),
             )
             for number, (name, shape, dtype) in enumerate(
                 zip(self._names, self._shapes, self._dtypes, strict=True)
             )
         )
+
+    def _module_of(self, number: int) -> str | None:
+        if self._modules is None or (self._modules.guessed and number not in self._leaves):
+            return None
+        place = self._modules.places.get(number)
+        return None if place is None else place.path
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -156,6 +165,7 @@ class BackwardGraph:
                     "tensor_name": node.tensor_name,
                     "is_leaf": node.is_leaf,
                     "line": str(node.line) if node.line is not None else None,
+                    "module": node.module,
                 }
                 for node in self.nodes
             ],
@@ -207,7 +217,7 @@ def read_graph(
     # The collector would pass over thousands of new small objects, none of them garbage.
     with torch_internals.uncollected():
         found = torch_internals.walk(roots)
-        return found, _read(roots, found, leaf_names, node_names)
+        return found, _read(roots, found, leaf_names, node_names, params)
 
 
 def _read(
@@ -215,6 +225,7 @@ def _read(
     found: dict[AutogradNode, torch_internals.Edges],
     leaf_names: dict[int, str],
     node_names: dict[AutogradNode, str],
+    params: Params | None,
 ) -> BackwardGraph:
     ids = {node: number for number, node in enumerate(found)}
     edges: list[tuple[int, int, int]] = []
@@ -240,6 +251,7 @@ def _read(
                 names[number] = leaf_names[id(leaf)]
             else:
                 unnamed.append(number)
+    named = {*names}
     _name_as_written(names, unnamed, found, ids)
     _number_leaves(names, [number for number in unnamed if number not in names])
     storages: dict[Any, int] = {}
@@ -256,6 +268,7 @@ def _read(
         _tensor_names=names,
         _leaves=leaves,
         _lines=torch_internals.lines(nodes),
+        _modules=modules_of(nodes, edges, {n: names[n] for n in leaves if n in named}, params),
     )
 
 

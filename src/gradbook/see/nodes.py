@@ -53,6 +53,8 @@ class Node:
         tensor_name: the name of the leaf, or of another tensor that was named in `params`.
         is_leaf: whether this is the place where a leaf's gradient is added up.
         line: the source line that made it, under `record_lines`.
+        module: the qualified name of the module whose forward made it, under `record_modules`
+            (``""``: the whole model itself), or that has the parameter; None if no module did.
     """
 
     id: int
@@ -64,3 +66,4 @@ class Node:
     tensor_name: str | None
     is_leaf: bool
     line: SourceLine | None
+    module: str | None = None

@@ -595,5 +595,36 @@ def made_of(node: Node) -> object | None:
     return _metadata(node).get(_KEY + ".made") if _lines_exist else None
 
 
+_modules_exist = False
+
+
+def set_module(node: Node, module: object) -> None:
+    """Remember on `node` which call of a module made it."""
+    global _modules_exist  # noqa: PLW0603 -- spares the look into each node where there are none
+    _modules_exist = True
+    _metadata(node)[_KEY + ".module"] = module
+
+
+def modules(nodes: Iterable[Node]) -> dict[int, Any]:
+    """What `set_module` left on nodes, by their position."""
+    if not _modules_exist:
+        return {}
+    found = enumerate(_metadata(node).get(_KEY + ".module") for node in nodes)
+    return {number: module for number, module in found if module is not None}
+
+
+def newer(roots: Iterable[Node | None], first: int) -> Iterator[Node]:
+    """The nodes behind `roots` from number `first` on, but for leaves; older ones end the way."""
+    seen: set[Node] = set()
+    stack = [*roots]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen or leaf_of(node) is not None or node_number(node) < first:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(child for child, _ in node.next_functions)
+
+
 def _metadata(node: Node) -> dict[Any, Any]:
     return cast("dict[Any, Any]", node.metadata)
