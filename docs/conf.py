@@ -26,6 +26,7 @@ extensions = [
     "execution.batches",
     "execution.notebooks",
     "reading.accessible",
+    "reading.checked",
     "reading.clinic",
     "reading.collected",
     "reading.docstrings",

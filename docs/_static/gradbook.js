@@ -20,6 +20,26 @@ scrollers();
 addEventListener("resize", scrollers);
 addEventListener("toggle", scrollers, true); // what was folded has no width
 
+// What a cell asserts is unfolded by its mark. All marks of a page are one stop of the keyboard;
+// the arrows go from one to the next.
+const marks = [...document.querySelectorAll("button.checked")];
+const stopAt = at => marks.forEach((mark, number) => { mark.tabIndex = number === at ? 0 : -1; });
+stopAt(0);
+marks.forEach((mark, at) => {
+  mark.addEventListener("focus", () => stopAt(at));
+  mark.addEventListener("click", () => {
+    const shown = mark.parentElement.querySelector(".checks").classList.toggle("shown");
+    mark.setAttribute("aria-expanded", shown);
+    scrollers();
+  });
+  mark.addEventListener("keydown", event => {
+    const to = marks[at + ({ ArrowDown: 1, ArrowUp: -1 }[event.key] ?? NaN)];
+    if (!to) return;
+    event.preventDefault();
+    to.focus();
+  });
+});
+
 // The labels that open the theme's drawers become buttons, which the keyboard reaches. The focus
 // goes into a drawer that opens; Escape closes it and brings the focus back.
 for (const [box, drawer] of [["__navigation", ".sidebar-drawer"], ["__toc", ".toc-drawer"]]) {

@@ -24,8 +24,55 @@ def test_the_copy_button_copies_the_code_alone(open_page):
     cell.hover()
     cell.locator("button.copybtn").click()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.rstrip() == cell.locator("pre").inner_text().rstrip()
+    assert copied.rstrip() == cell.locator("pre").text_content().rstrip()
     compile(copied, "copied", "exec")
+
+
+def test_a_mark_unfolds_what_a_cell_asserts(open_page):
+    """By a click or by keyboard; what is copied holds it, folded or not."""
+    page = open_page(PAGE, permissions=["clipboard-read", "clipboard-write"])
+    cell = page.locator("div.cell_input:has(button.checked)").first
+    mark, checks = cell.locator("button.checked"), cell.locator(".checks")
+    assert "assert" in checks.text_content()
+    assert not checks.is_visible()
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.rstrip() == cell.locator("pre").text_content().rstrip()
+    assert "assert" in copied
+    mark.click()
+    assert checks.is_visible()
+    assert mark.get_attribute("aria-expanded") == "true"
+    mark.press("Enter")
+    assert not checks.is_visible()
+    assert mark.get_attribute("aria-expanded") == "false"
+
+
+def test_all_marks_are_one_stop_of_the_keyboard(open_page):
+    """The arrows go from one to the next."""
+    page = open_page(PAGE)
+    marks = page.locator("button.checked")
+    assert marks.count() > 2
+    stops = "[...document.querySelectorAll('button.checked')].map(e => e.tabIndex)"
+    assert page.evaluate(stops) == [0] + [-1] * (marks.count() - 1)
+    marks.first.press("ArrowDown")
+    assert page.evaluate(stops)[:3] == [-1, 0, -1]
+    page.keyboard.press("Enter")
+    assert marks.nth(1).get_attribute("aria-expanded") == "true"
+
+
+@pytest.mark.parametrize("way", ["without a script", "on paper"])
+def test_assertions_are_read_where_nothing_unfolds(open_page, way):
+    """They stand there dimmed, and no mark is shown."""
+    page = open_page(PAGE, java_script_enabled=way != "without a script")
+    if way == "on paper":
+        page.emulate_media(media="print")
+    checks = page.locator(".checks").first
+    assert checks.is_visible()
+    assert not page.locator("button.checked").first.is_visible()
+    code = page.locator("div.cell_input pre").first
+    colour = "e => getComputedStyle(e).color"
+    assert checks.evaluate(colour) != code.evaluate(colour)
 
 
 def test_only_code_has_copy_buttons(open_page):
