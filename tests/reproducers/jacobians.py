@@ -167,7 +167,10 @@ def e344_hessian_of_two_results():
 
 def cure_e344():
     """One number."""
-    assert hessian(lambda x: x.prod(), torch.ones(2)).tolist() == [[0, 1], [1, 0]]
+    assert hessian(lambda x: torch.stack([x.sum(), x.prod()]).sum(), torch.ones(2)).tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
 
 
 def e345_jvp_without_a_direction():
@@ -289,8 +292,9 @@ def e371_jvp_of_integers():
 
 
 def cure_e371():
-    """With a point."""
-    _, slope = torch.func.jvp(torch.square, (torch.arange(3.0),), (torch.ones(3),))
+    """Convert, then make the tangent."""
+    x = torch.arange(3).float()
+    _, slope = torch.func.jvp(torch.square, (x,), (torch.ones_like(x),))
     assert slope.tolist() == [0, 2, 4]
 
 

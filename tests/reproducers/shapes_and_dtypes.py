@@ -57,10 +57,11 @@ def e303_matrix_product():
 
 
 def cure_e303():
-    """(4, 3) times (3, 5) is (4, 5)."""
+    """in_features is the last dimension of the input."""
     batch = torch.ones(4, 3)
-    weight = torch.ones(3, 5, requires_grad=True)
-    assert (batch @ weight).shape == (4, 5)
+    layer = torch.nn.Linear(3, 5)
+    layer(batch).sum().backward()
+    assert layer.weight.grad.equal(torch.full((5, 3), 4.0))
 
 
 def e304_sizes_that_do_not_broadcast():
@@ -71,10 +72,13 @@ def e304_sizes_that_do_not_broadcast():
 
 
 def cure_e304():
-    """Equal sizes, or 1."""
+    """Every prediction against every target."""
     prediction = torch.ones(4, requires_grad=True)
-    target = torch.ones(1)
-    assert (prediction - target).shape == (4,)
+    target = torch.ones(3)
+    difference = prediction.unsqueeze(1) - target
+    assert difference.shape == (4, 3)
+    difference.sum().backward()
+    assert prediction.grad.tolist() == [3, 3, 3, 3]
 
 
 def e304b_result_larger_than_its_place():
@@ -183,13 +187,17 @@ def cure_e311b():
 
 
 def e311c_other_number_of_rows():
-    """Two rows of logits, three labels."""
-    F.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1, 2]))
+    """Three images became two rows of logits: three labels are left."""
+    images = torch.zeros(3, 1, 2, 2)
+    logits = torch.nn.Linear(6, 3)(images.view(-1, 6))
+    F.cross_entropy(logits, torch.tensor([0, 1, 2]))
 
 
 def cure_e311c():
-    """As many labels as rows."""
-    assert F.cross_entropy(torch.zeros(3, 3), torch.tensor([0, 1, 2])).isfinite()
+    """flatten(1) keeps the rows."""
+    images = torch.zeros(3, 1, 2, 2)
+    logits = torch.nn.Linear(4, 3)(images.flatten(1))
+    assert F.cross_entropy(logits, torch.tensor([0, 1, 2])).isfinite()
 
 
 def e311d_labels_in_a_column():

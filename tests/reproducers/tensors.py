@@ -101,9 +101,11 @@ def w05_number_of_a_tensor_that_requires_grad():
 
 
 def cure_w05():
-    """Join tensors with stack()."""
-    losses = torch.ones(2, requires_grad=True).exp()
-    assert torch.stack([losses[0], losses[1]]).requires_grad
+    """Join tensors with stack(): the gradient comes through."""
+    x = torch.ones(2, requires_grad=True)
+    losses = x.exp()
+    torch.stack([losses[0], losses[1]]).sum().backward()
+    assert x.grad.equal(x.exp())
 
 
 def e27_dlpack_of_a_tensor_that_requires_grad():
@@ -191,7 +193,7 @@ def e35b_grad_on_another_device():
 def cure_e35b():
     """Make it there."""
     weight = torch.ones(3, requires_grad=True)
-    weight.grad = torch.ones_like(weight)
+    weight.grad = torch.ones(3).to(weight.device)
     assert weight.grad.device == weight.device
 
 

@@ -9,6 +9,12 @@ from torch import nn
 
 from gradbook.understand.catalogue import Entry
 from gradbook.understand.culprit import line
+from gradbook.understand.culprit.asked import (
+    forward_arguments,
+    integer_requires_grad,
+    leaf_written,
+    setup_context_missing,
+)
 from gradbook.understand.culprit.case import Case, Finding, describe, listed
 from gradbook.understand.culprit.cut import explain_cut, no_graph, tell_stops
 from gradbook.understand.culprit.edit import detached_in_place, modified_in_place
@@ -67,6 +73,8 @@ _METHODS: dict[str, line.Method] = {
     "grad-output-shape": line.differentiated,
     "gradient-edge-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
     "graph-freed": graph_freed,
+    "function-forward-arguments": forward_arguments,
+    "function-without-setup-context": setup_context_missing,
     "function-gradient-shape": line.gradient_shape,
     "hooked-module-in-place": line.module_in_place,
     "hook-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
@@ -77,11 +85,9 @@ _METHODS: dict[str, line.Method] = {
     "inference-tensor-version": _INFERENCE,
     "input-requires-no-grad": line.input_without_grad,
     "input-unused": line.input_unused,
-    "integer-requires-grad": one_tensor(
-        lambda t: not (t.is_floating_point() or t.is_complex()), "`{name}` is {what}."
-    ),
+    "integer-requires-grad": integer_requires_grad,
     "item-of-many": one_tensor(lambda t: t.numel() != 1, "`{name}` is {what}."),
-    "leaf-in-place": line.leaf_in_place,
+    "leaf-in-place": leaf_written,
     "leaf-moved-into-graph": line.leaf_in_graph,
     "matmul-shapes": line.two_tensors,
     "modified-in-place": modified_in_place,

@@ -431,12 +431,11 @@ def leaf_in_place(case: Case) -> Finding:
     called = [last_name(one.func) for _, one in calls(statement)] if statement is not None else []
     if statement is None or finding.subject is None or "step" in called or "apply" in called:
         return finding
-    finding.excluded |= {"E109", "E207"}
-    text = ast.unparse(statement)
-    if ".grad" in text:
-        finding.variant = "E22"
-    elif isinstance(statement, ast.Assign):
-        finding.variant, finding.complete = "E22", True
+    finding.variant = "E22"
+    if ".grad" in ast.unparse(statement):
+        return finding
+    if isinstance(statement, ast.Assign):
+        finding.complete = True
         finding.cures.append(
             "`with torch.no_grad():` around this line, if it is an initialisation."
         )
