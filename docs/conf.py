@@ -34,6 +34,7 @@ extensions = [
     "reading.mathematics",
     "reading.path",
     "reading.players",
+    "reading.terms",
     "reading.translation",
     "publishing.announcing",
     "publishing.hosting",

@@ -31,11 +31,18 @@ def test_every_text_is_translated(translated, name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "genindex.html"])
 def test_code_and_links_are_the_same(translated, name):
-    """Cells, what they printed, and where each link leads; an index has letters of its own."""
+    """Cells, what they printed, and where each link leads; an index has letters of its own.
+
+    Links to terms are made from the words of a page, which are others in another language.
+    """
     english = read(SITES["SITE"] / name)
     page = translated[SITES["PSEUDO_SITE"] / name]
     assert page.code == english.code
-    assert page.links == english.links
+    ours, theirs = (
+        {to: times for to, times in one.links.items() if "glossary.html#term-" not in to}
+        for one in (page, english)
+    )
+    assert ours == theirs
 
 
 def test_every_link_leads_somewhere(translated):

@@ -11,8 +11,9 @@ comment in its section, where the cells beside it assert what holds in which ver
     % torch before 2.14: `fmax` gives the whole gradient to one of two equal numbers.
 
 (``since`` and ``with`` go too; the last says in which version something was seen.) The catalogue of
-the Clinic says such things in its sentences. The second table counts what the pages have. And each
-object of the API page gets a list of the pages that use it.
+the Clinic says such things in its sentences. Both are messages of ``sphinx.pot``, as what the site
+itself says. The second table counts what the pages have. And each object of the API page gets a
+list of the pages that use it.
 """
 
 import ast
@@ -26,6 +27,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.builders.gettext import MessageCatalogBuilder, MsgOrigin
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
@@ -218,11 +220,38 @@ def _write_again(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def _show(app: Sphinx, document: nodes.document, name: str) -> None:
     facts = _all(app.env)
+    if isinstance(app.builder, MessageCatalogBuilder):
+        _extract(app.builder, document, facts)
+        return
     for place in list(document.findall(_Placeholder)):
         make = _versions if place["kind"] == "torch-versions" else _numbers
         place.replace_self(make(app, name, facts))
     for description in document.findall(addnodes.desc):
         _add_uses(app, name, description, facts)
+
+
+def _extract(
+    builder: MessageCatalogBuilder, document: nodes.document, facts: dict[str, Facts]
+) -> None:
+    """Have the statements translated, where a page shows them."""
+    places = document.findall(_Placeholder)
+    if any(place["kind"] == "torch-versions" for place in places):
+        for page, one in _statements(facts):
+            builder.catalogs["sphinx"].add(_shown(one), MsgOrigin(page, 1))
+
+
+def _statements(facts: dict[str, Facts]) -> list[tuple[str, Statement]]:
+    """Those of the pages and of the catalogue, each with its page, in order."""
+    found = [(page, one) for page in facts for one in facts[page].statements]
+    found += [(page, one) for page, one in of_catalogue() if page in facts]
+    return sorted(
+        found,
+        key=lambda pair: (_release(pair[1].version), pair[1].kind, pair[1].text, pair[0]),
+    )
+
+
+def _shown(statement: Statement) -> str:
+    return statement.text[:1].upper() + statement.text[1:]
 
 
 def _part(page: str) -> str:
@@ -259,9 +288,7 @@ def _table(head: list[str], rows: Iterable[list[list[nodes.Node]]]) -> nodes.tab
 
 def _versions(app: Sphinx, name: str, facts: dict[str, Facts]) -> nodes.Node:
     here = metadata.version("torch").partition("+")[0]
-    found = [(page, one) for page in facts for one in facts[page].statements]
-    found += [(page, one) for page, one in of_catalogue() if page in facts]
-    found.sort(key=lambda pair: (_release(pair[1].version), pair[1].kind, pair[1].text, pair[0]))
+    kinds = {"before": _("before"), "since": _("since"), "with": _("with")}
     said = {
         ("before", True): _("so it is here"),
         ("since", True): _("so it is here"),
@@ -272,12 +299,12 @@ def _versions(app: Sphinx, name: str, facts: dict[str, Facts]) -> nodes.Node:
     }
     rows = [
         [
-            list(_inline(one.text[:1].upper() + one.text[1:])),
-            [nodes.Text(f"{_(one.kind)} {one.version}")],
+            list(_inline(_(_shown(one)))),
+            [nodes.Text(f"{kinds[one.kind]} {one.version}")],
             [nodes.Text(said[one.kind, one.holds(here)])],
             [_link(app, name, page, _title(app, page), one.place)],
         ]
-        for page, one in found
+        for page, one in _statements(facts)
     ]
     return _table([_("What"), "torch", _("torch {} here").format(here), _("Where")], rows)
 

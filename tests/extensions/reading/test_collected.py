@@ -1,11 +1,13 @@
 """Tests of reading/collected.py: what pages say together, on a tiny site and on the book."""
 
 import re
+import subprocess
 from html import unescape
 
 import pytest
 
 import held
+import pseudo
 from pages import PAGES
 from reading.collected import Statement, count, of_catalogue, used
 
@@ -76,6 +78,36 @@ def test_statements_about_versions_are_listed_with_what_this_build_is(site):
     assert ["It is otherwise.", "since 99.0", "not yet so", "A page"] in told
     assert 'href="page.html#one-section"' in html
     assert ">fmax</" in html
+
+
+def test_statements_about_versions_are_translated(site):
+    """They are messages of the site, and the table shows their translations."""
+    settings = 'extensions.append("reading.translation")\n'
+    conf = site.folder / "docs" / "conf.py"
+    conf.write_text(conf.read_text("utf-8") + settings, encoding="utf-8")
+    pages = site.folder / "docs"
+    for builder, options in (
+        ("gettext", []),
+        ("html", ["-D", f"language={pseudo.LANGUAGE}", "-D", f"locale_dirs={pages / 'locale'}"]),
+    ):
+        target = site.folder / "said" / builder
+        command = [*site.command("-b", builder, "-d", str(target) + "-trees", *options)[:-1]]
+        done = subprocess.run(
+            [*command, str(target)],
+            env=site.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        if builder == "gettext":
+            assert "`fmax` is new" in (target / "sphinx.pot").read_text("utf-8")
+            pseudo.translate(target, pages / "locale")
+    told = rows((target / "facts.html").read_text("utf-8"))
+    fmax = next(row for row in told if "fmax" in row[0])
+    assert fmax[0] == pseudo.accent("`fmax` is new, and so is this.").replace("`", "")
+    assert fmax[1] == f"{pseudo.accent('before')} 99.0"
 
 
 def test_the_pages_are_counted(site):
