@@ -19,6 +19,8 @@ nox.options.sessions = ["lint", "typing", "tests", "docs"]
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 SITE = ROOT / "docs" / "_build" / "html"
+# Languages beside English, each with its folder in the site. The build in English runs the cells.
+OTHERS = {"zh_TW": "zh-tw"}
 # A process of pytest for each core; the files of a page or a module stay together.
 SIDE_BY_SIDE = ("--numprocesses", "auto", "--dist")
 
@@ -49,6 +51,15 @@ def build(
     )
 
 
+def build_site(session: nox.Session, site: Path, *options: str, **environment: str) -> None:
+    """Build the book in each of its languages."""
+    build(session, "html", site, *options, **environment)
+    for language, folder in OTHERS.items():
+        define = ("--define", f"language={language}")
+        trees = ("--doctree-dir", str(site.parent / f"doctrees-{language}"))
+        build(session, "html", site / folder, *define, *trees, *options, **environment)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html; every page runs."""
@@ -56,7 +67,7 @@ def docs(session: nox.Session) -> None:
     if os.environ.get("CI"):  # there, nothing comes from a cache
         shutil.rmtree(ROOT / ".cache" / "notebooks", ignore_errors=True)
         shutil.rmtree(SITE.parent, ignore_errors=True)
-    build(session, "html", SITE, *session.posargs)
+    build_site(session, SITE, *session.posargs)
     session.log(f"Open {(SITE / 'index.html').as_uri()}")
 
 
@@ -119,7 +130,7 @@ def pages(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Read the built site in Chromium, as a person would; GRADBOOK_CHROMIUM names another one."""
     install(session, "docs", "browser")
-    build(session, "html", SITE)
+    build_site(session, SITE)
     options = session.posargs or (*SIDE_BY_SIDE, "loadgroup")
     session.run("pytest", "tests/browser", *options, env={"GRADBOOK_SITE": str(SITE)})
 
@@ -137,7 +148,7 @@ def reproducible(session: nox.Session) -> None:
             shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
         site = copy / "_build" / "html"
         with session.chdir(copy):
-            build(session, "html", site, PYTHONPATH=str(copy / "src"))
+            build_site(session, site, PYTHONPATH=str(copy / "src"))
         files = (path for path in site.rglob("*") if path.is_file())
         sites.append({str(path.relative_to(site)): path.read_bytes() for path in files})
     one, other = sites

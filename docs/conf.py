@@ -38,6 +38,7 @@ extensions = [
     "reading.translation",
     "publishing.announcing",
     "publishing.hosting",
+    "publishing.languages",
     "publishing.plain_text",
     "publishing.search",
     "publishing.sharing",
@@ -112,8 +113,7 @@ html_title = "Gradbook"
 html_logo = "_static/logo.svg"
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
-html_css_files = ["gradbook.css"]
-html_js_files = [("gradbook.js", {"defer": "defer"})]
+html_css_files, html_js_files = ["gradbook.css"], [("gradbook.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_copy_source = False
 html_context = {"torch_version": metadata.version("torch").partition("+")[0]}

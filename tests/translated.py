@@ -29,7 +29,7 @@ class Page:
     Attributes:
         said: its texts, with the place of each: names of elements and classes around it.
         code: texts of its code and of what the code printed.
-        links: how often a link leads to a place.
+        links: how often a link leads to a place; without those to another language.
         names: the places in it to which a link can lead.
     """
 
@@ -54,7 +54,7 @@ class _Reader(HTMLParser):
             self.open.append((tag, classes))
         if "id" in values:
             self.page.names.add(values["id"])
-        if tag == "a" and "href" in values:
+        if tag == "a" and "href" in values and "hreflang" not in values:
             self.page.links[values["href"]] += 1
         for name in _SPOKEN:
             if name in values:

@@ -97,3 +97,8 @@ addEventListener("keydown", event => {
   openPalette();
 }, true);
 for (const button of document.querySelectorAll("[data-palette]")) button.addEventListener("click", openPalette);
+
+// The other language shows the section that the reader has gone to, or what was searched.
+for (const link of document.querySelectorAll(".switch-language")) {
+  link.addEventListener("click", () => Object.assign(link, { search: location.search, hash: location.hash }));
+}

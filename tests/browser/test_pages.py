@@ -1,6 +1,6 @@
 """Every page of the built site, at the width of a phone and of a desk."""
 
-from conftest import HEAVY
+from conftest import limit
 
 
 def test_axe_finds_nothing(visit):
@@ -25,8 +25,7 @@ def test_nothing_moves_while_the_page_loads(visit):
 
 def test_the_page_is_light(visit):
     """Compressed, with all that a first visit loads; the few that are heavier say why."""
-    limit, _ = HEAVY.get(visit.name, (100, ""))
-    assert visit.weight <= 1000 * limit
+    assert visit.weight <= 1000 * limit(visit.name)[0]
 
 
 def test_the_page_does_not_scroll_sideways(visit):

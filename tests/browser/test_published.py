@@ -1,16 +1,20 @@
 """The folder that is published: what stands there beside the pages, and that it fits together."""
 
+import gzip
 import re
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
-from conftest import PAGES, SITE
+from conftest import ALL, PAGES, SITE
+
+from translated import read
 
 FRONT = (SITE / "index.html").read_text("utf-8")
 BASE = re.search(r'<link rel="canonical" href="([^"]+)index\.html">', FRONT)[1]
 NO_DOCUMENTS = {"404.html", "genindex.html", "py-modindex.html", "search.html"}
 DOCUMENTS = [name for name in PAGES if name not in NO_DOCUMENTS]
+FOLDERS = ["", "zh-tw/"]
 
 
 def exists(address):
@@ -33,48 +37,57 @@ def test_no_path_of_a_machine_is_published():
     kinds = ("*.html", "*.md", "*.txt", "*.xml", "places.js")
     inside = str(SITE.resolve().parents[2])
     texts = [path for kind in kinds for path in SITE.rglob(kind)]
-    assert len(texts) > len(PAGES)
+    assert len(texts) > len(ALL)
     assert [path for path in texts if inside in path.read_text("utf-8")] == []
 
 
-def test_the_sitemap_lists_every_document():
-    """And nothing that is not there."""
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_sitemap_lists_every_document(folder):
+    """And nothing that is not there; each with itself in all languages."""
     space = "{http://www.sitemaps.org/schemas/sitemap/0.9}loc"
-    listed = [one.text for one in ET.parse(SITE / "sitemap.xml").iter(space)]
-    assert listed == sorted(BASE + name for name in DOCUMENTS)
+    tree = ET.parse(SITE / folder / "sitemap.xml")
+    assert [one.text for one in tree.iter(space)] == sorted(BASE + folder + n for n in DOCUMENTS)
+    others = [one.get("href") for one in tree.iter("{http://www.w3.org/1999/xhtml}link")]
+    assert len(others) == 3 * len(DOCUMENTS)
+    assert [address for address in others if not exists(address)] == []
 
 
-def test_every_change_of_the_feed_has_its_place():
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_change_of_the_feed_has_its_place(folder):
     """Addresses of the feed lead to headings of the page of changes."""
     space = "{http://www.w3.org/2005/Atom}"
-    links = [one.get("href") for one in ET.parse(SITE / "changes.xml").iter(f"{space}link")]
+    feed = ET.parse(SITE / folder / "changes.xml")
+    links = [one.get("href") for one in feed.iter(f"{space}link")]
     assert len(links) > 2
     assert [link for link in links if not exists(link)] == []
 
 
-def test_the_list_of_texts_leads_to_texts():
+@pytest.mark.parametrize(("folder", "least"), [("", 40), ("zh-tw/", 12)])
+def test_the_list_of_texts_leads_to_texts(folder, least):
     """Each document but the front page has a line, a description and a file."""
-    lines = (SITE / "llms.txt").read_text("utf-8").splitlines()
-    found = [re.fullmatch(r"- \[.+?\]\((\S+)\): .{40,}", one) for one in lines if one[:1] == "-"]
+    lines = (SITE / folder / "llms.txt").read_text("utf-8").splitlines()
+    line = re.compile(rf"- \[.+?\]\((\S+)\): .{{{least},}}")
+    found = [line.fullmatch(one) for one in lines if one[:1] == "-"]
     assert all(found)
     assert len(found) == len(DOCUMENTS) - 1
     assert [one[1] for one in found if not exists(one[1])] == []
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", [folder + name for folder in FOLDERS for name in DOCUMENTS])
 def test_a_link_to_a_document_shows_what_it_is(name):
     """Canonical address, title, description, and a card that exists."""
     html = (SITE / name).read_text("utf-8")
     tags = dict(re.findall(r'<meta property="([^"]+)" content="([^"]*)" />', html))
     assert f'<link rel="canonical" href="{BASE}{name}">' in html
     assert tags["og:url"] == BASE + name
-    assert len(tags["og:description"]) >= 40
-    assert exists(tags["og:image"])
+    assert len(tags["og:description"]) >= (12 if name.startswith("zh-tw/") else 40)
+    assert name.startswith("zh-tw/") or exists(tags["og:image"])
 
 
-def test_links_of_the_404_page_lead_somewhere():
+@pytest.mark.parametrize("page", ["404.html", "zh-tw/404.html"])
+def test_links_of_the_404_page_lead_somewhere(page):
     """They begin at the root of the host."""
-    html = (SITE / "404.html").read_text("utf-8")
+    html = (SITE / page).read_text("utf-8")
     folder = urlsplit(BASE).path
     links = [one for one in re.findall(r'(?:href|src)="([^"#][^"]*)"', html) if "://" not in one]
     assert len(links) > 20
@@ -88,3 +101,30 @@ def test_every_page_says_which_versions_made_it():
     for name in PAGES:
         html = (SITE / name).read_text("utf-8")
         assert re.search(r"Gradbook [\d.]+, computed with torch [\d.]+\.", html), name
+
+
+def test_the_languages_have_the_same_pages():
+    """Each page in English has its like in Chinese."""
+    assert [name for name in ALL if name.startswith("zh-tw/")] == [f"zh-tw/{one}" for one in PAGES]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_in_chinese_is_as_light_and_asks_no_other_host(name):
+    """Of all pages, also those that no browser visits: beside English, no foreign file."""
+    english, chinese = ((SITE / folder / name).read_bytes() for folder in FOLDERS)
+    assert len(gzip.compress(chinese)) <= 1.15 * len(gzip.compress(english)) + 2000
+    fetched = re.findall(r"<(?:script|img|link|iframe)\b[^>]*>", chinese.decode())
+    loads = [tag for tag in fetched if re.search(r'(?:src|href)="(?:https?:)?//', tag)]
+    assert [tag for tag in loads if not re.search(r'rel="(?:canonical|alternate)"', tag)] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_code_are_the_same_in_chinese(name):
+    """Where links lead, cells and what they printed; links to other books have a language too."""
+    if name == "genindex.html":  # it has letters of its own
+        return
+    english, chinese = (read(SITE / folder / name) for folder in FOLDERS)
+    assert chinese.code == english.code
+    root = urlsplit(BASE).path  # of the 404 page
+    there = {re.sub(f"^{root}zh-tw/", root, one) for one in chinese.links}
+    assert there == set(english.links)

@@ -137,12 +137,22 @@ def _finish(client: type[NotebookClientBase]) -> None:
 
 def _configure_kernels(app: Sphinx) -> None:
     """Have the build's kernels read our settings, and none of the user's own."""
-    folder = Path(app.outdir).parent / "ipython"
+    folder = Path(app.doctreedir, "ipython")  # what is beside a site may be published
     profile = folder / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     config = KERNEL_CONFIG + _KERNEL_CONFIG
     (profile / "ipython_kernel_config.py").write_text(config, encoding="utf-8")
     os.environ["IPYTHONDIR"] = str(folder)
+
+
+def _keep_unpublished(app: Sphinx) -> None:
+    """Put what MyST-NB writes for each page, its notebook, where it is not published.
+
+    It has no setting: the folder is beside that of the site. A site in another language stands
+    within the one at the root.
+    """
+    folder = str(Path(app.doctreedir, "jupyter_execute"))
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=folder)
 
 
 def _prepare_cache(app: Sphinx) -> None:
@@ -182,6 +192,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # Each page that comes into the cache would do it: list the records to keep, and then delete all
     # others, with what another process has put there in between.
     JupyterCacheBase.truncate_caches = lambda _: None
-    app.connect("builder-inited", _prepare_cache, priority=900)  # after MyST-NB read its settings
+    app.connect(
+        "builder-inited", _keep_unpublished, priority=900
+    )  # after MyST-NB read its settings
+    app.connect("builder-inited", _prepare_cache, priority=900)
     app.connect("build-finished", _forget_if_failed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,6 +17,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from publishing.languages import alternates, root, tag_of
+
 _LOGGER = logging.getLogger(__name__)
 _CHANGES = "about/changes"
 _FEED = "changes.xml"
@@ -62,7 +64,7 @@ def _paragraphs(parts: list[nodes.Node]) -> Iterator[nodes.Node]:
         yield from part.findall(nodes.paragraph)
 
 
-def feed(found: list[Change], *, base: str, title: str, author: str) -> bytes:
+def feed(found: list[Change], *, base: str, title: str, author: str, tag: str) -> bytes:
     """An Atom feed.
 
     Args:
@@ -70,9 +72,10 @@ def feed(found: list[Change], *, base: str, title: str, author: str) -> bytes:
         base: address of the site, with a slash at its end.
         title: of the feed.
         author: of the feed.
+        tag: of its language.
     """
     page = urljoin(base, f"{_CHANGES}.html")
-    root = ET.Element("feed", xmlns="http://www.w3.org/2005/Atom")
+    root = ET.Element("feed", {"xmlns": "http://www.w3.org/2005/Atom", "xml:lang": tag})
     _add(root, "title", title)
     _add(root, "id", page)
     _add(root, "updated", _moment(found[0].day))
@@ -90,11 +93,19 @@ def feed(found: list[Change], *, base: str, title: str, author: str) -> bytes:
     return _bytes(root)
 
 
-def sitemap(addresses: list[str]) -> bytes:
-    """The list of pages for search engines."""
+def sitemap(pages: list[tuple[str, list[tuple[str, str]]]]) -> bytes:
+    """The list of pages for search engines.
+
+    Args:
+        pages: address of each, and tag and address of it in each language.
+    """
     root = ET.Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
-    for address in addresses:
-        _add(ET.SubElement(root, "url"), "loc", address)
+    root.set("xmlns:xhtml", "http://www.w3.org/1999/xhtml")
+    for address, others in pages:
+        url = ET.SubElement(root, "url")
+        _add(url, "loc", address)
+        for tag, other in others:
+            ET.SubElement(url, "xhtml:link", rel="alternate", hreflang=tag, href=other)
     return _bytes(root)
 
 
@@ -121,15 +132,19 @@ def _write(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.name != "html" or not base:
         return  # without an address of the site none of these files can be written
     out = Path(app.outdir)
-    pages = sorted(app.env.found_docs)
-    addresses = [urljoin(base, app.builder.get_target_uri(page)) for page in pages]
-    (out / "sitemap.xml").write_bytes(sitemap(addresses))
-    robots = f"User-agent: *\nAllow: /\n\nSitemap: {urljoin(base, 'sitemap.xml')}\n"
-    (out / "robots.txt").write_text(robots, encoding="utf-8")
+    targets = [app.builder.get_target_uri(page) for page in sorted(app.env.found_docs)]
+    pages = [(urljoin(base, one), list(alternates(app.config, one))) for one in targets]
+    (out / "sitemap.xml").write_bytes(sitemap(pages))
+    if base == root(app.config):  # robots ask at the root alone
+        lists = dict.fromkeys(path for _tag, path in alternates(app.config, "sitemap.xml"))
+        lines = [f"Sitemap: {path}\n" for path in lists or [urljoin(base, "sitemap.xml")]]
+        robots = "User-agent: *\nAllow: /\n\n" + "".join(lines)
+        (out / "robots.txt").write_text(robots, encoding="utf-8")
     found = app.env.metadata.get(_CHANGES, {}).get("changes")
     if found:
         title = f"{app.config.project}: {app.env.titles[_CHANGES].astext()}"
-        (out / _FEED).write_bytes(feed(found, base=base, title=title, author=app.config.author))
+        here = {"base": base, "author": app.config.author, "tag": tag_of(app.config)}
+        (out / _FEED).write_bytes(feed(found, title=title, **here))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -18,6 +18,9 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import admonitionlabels
 
+from publishing.languages import others
+from publishing.languages import root as root_of
+
 _ALL = "llms-full.txt"
 _SKIPPED = (addnodes.index, addnodes.toctree, nodes.comment, nodes.meta, nodes.target)
 _AROUND = {nodes.literal: "`", nodes.strong: "**", nodes.emphasis: "*", nodes.math: "$"}
@@ -166,6 +169,9 @@ def _write(app: Sphinx, error: Exception | None) -> None:
         if not _path(app, docname).exists():
             env.get_and_resolve_doctree(docname, app.builder)  # writes it
     lines = [f"# {app.config.project}", "", f"> {_description(env, root)}"]
+    for one in others(env.config):
+        place = f"{root_of(env.config)}{one.folder}llms.txt"
+        lines += ["", f"{one.name}: {place}"]
     texts = [_path(app, root).read_text("utf-8")]
     for caption, docnames in _parts(env):
         lines += ["", f"## {caption}", ""]

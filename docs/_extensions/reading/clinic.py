@@ -26,7 +26,7 @@ from sphinx.locale import _, get_translation
 from sphinx.util.docutils import SphinxDirective
 
 from gradbook.understand.catalogue import Entry, Variant, load, to_json
-from reading.wording import in_script
+from reading.wording import UNTRANSLATED, in_script
 
 _SEARCH_PAGE = "clinic/index"
 
@@ -48,6 +48,22 @@ class _Texts(SphinxDirective, ABC):
                 one["translatable"] = False  # it is already
         return found
 
+    def block(self, title: str, texts: tuple[str, ...]) -> Iterator[str]:
+        """Texts of the catalogue under a title: a sentence, or a list."""
+        if len(texts) == 1:
+            yield f"**{title}.** {self.said(texts[0])}"
+            return
+        yield from (f"**{title}.**", "")
+        for text in texts:
+            yield f"- {self.said(text)}"
+
+    def said(self, text: str) -> str:
+        """A text of the catalogue; one without a translation is marked as English."""
+        said = _text(text)
+        if self.config.language == "en" or said != text or not text:
+            return said
+        return f"[{text}]{{{' '.join(f'.{name}' for name in UNTRANSLATED)}}}"
+
     @abstractmethod
     def markdown(self, argument: str) -> Iterator[str]:
         """The lines that stand for the directive."""
@@ -59,9 +75,9 @@ class Why(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Causes as a sentence or a list."""
         entry = load()[argument]
-        yield from _block(_("Why"), (*entry.because, *entry.possible))
+        yield from self.block(_("Why"), (*entry.because, *entry.possible))
         if entry.signal:
-            yield from ("", f"**{_('How to recognise it')}.** {_text(entry.signal)}")
+            yield from ("", f"**{_('How to recognise it')}.** {self.said(entry.signal)}")
         if len(entry.examples) > 1:
             words = "; ".join(f"`{_inline(example)}`" for example in entry.examples[1:])
             yield from ("", f"**{_('Also worded')}** {words}")
@@ -73,7 +89,7 @@ class Cure(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Cures as a sentence or a list, and links to related entries."""
         entry = load()[argument]
-        yield from _block(_("Cure"), entry.cures)
+        yield from self.block(_("Cure"), entry.cures)
         if entry.related:
             links = ", ".join(_link(load()[one]) for one in entry.related)
             yield from ("", f"**{_('Related')}:** {links}")
@@ -85,8 +101,8 @@ class VariantOf(_Texts):
     def markdown(self, argument: str) -> Iterator[str]:
         """Its title, cause and cure; the argument is its source in the catalogue."""
         variant = _variants()[argument]
-        yield f"**{_text(variant.title)}.** {_text(variant.because)}"
-        yield from ("", f"*{_('Cure')}:* {_text(variant.cure)}")
+        yield f"**{_text(variant.title)}.** {self.said(variant.because)}"
+        yield from ("", f"*{_('Cure')}:* {self.said(variant.cure)}")
 
 
 class Index(_Texts):
@@ -115,15 +131,6 @@ class Index(_Texts):
             for entry in catalogue.entries:
                 if (entry.folder, entry.group) == (argument, group.id):
                     yield f"- {_link(entry)}"
-
-
-def _block(title: str, texts: tuple[str, ...]) -> Iterator[str]:
-    if len(texts) == 1:
-        yield f"**{title}.** {_text(texts[0])}"
-        return
-    yield from (f"**{title}.**", "")
-    for text in texts:
-        yield f"- {_text(text)}"
 
 
 def _link(entry: Entry) -> str:

@@ -10,6 +10,8 @@ cells of all languages come from one cache. This extension does the same for
 """
 
 import ast
+import contextlib
+import gettext
 import hashlib
 import json
 import re
@@ -34,6 +36,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.i18n import _NodeUpdater
+from sphinx.util.i18n import docname_to_domain
+from sphinx.util.nodes import extract_messages
 
 from gradbook.understand.catalogue import load
 from reading import wording
@@ -126,6 +130,42 @@ class FindTexts(SphinxTransform):
             formula = isinstance(node, nodes.math_block)
             if formula or not (isinstance(node, nodes.Inline) or is_prose(text)):
                 node["translatable"] = False
+
+
+class MarkUntranslated(SphinxTransform):
+    """Say of each text that has no translation yet that it is English; before Sphinx translates."""
+
+    default_priority = 19
+
+    def apply(self, **kwargs: Any) -> None:
+        """Browsers, screen readers and search engines learn it from the attribute ``lang``."""
+        builder = self.env._builder_cls
+        if self.config.language == "en" or issubclass(builder, MessageCatalogBuilder):
+            return
+        say = translations(
+            [Path(self.env.srcdir, folder) for folder in self.config.locale_dirs],
+            self.config.language,
+            docname_to_domain(self.env.docname, self.config.gettext_compact),
+        )
+        for node, message in extract_messages(self.document):
+            said = isinstance(node, nodes.TextElement) and not isinstance(node, nodes.meta)
+            if said and not say(message):
+                node["classes"] += wording.UNTRANSLATED
+
+
+class _Nothing(gettext.NullTranslations):
+    def gettext(self, message: str) -> str:
+        return ""
+
+
+def translations(folders: list[Path], language: str, domain: str) -> Callable[[str], str]:
+    """What gives the translation of a message; nothing where there is none."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found = gettext.translation(domain, folder, [language])
+            found.add_fallback(_Nothing())
+            return found.gettext
+    return lambda message: ""
 
 
 def _skip(translator: nodes.NodeVisitor, node: nodes.Element) -> None:
@@ -315,6 +355,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         **dict.fromkeys(("html", "latex", "text", "man", "texinfo"), (_skip, None)),
     )
     app.add_transform(FindTexts)
+    app.add_transform(MarkUntranslated)
     if not hasattr(_NodeUpdater.update_pending_xrefs, "__wrapped__"):  # a process may build twice
         _NodeUpdater.update_pending_xrefs = _keep_anchors(_NodeUpdater.update_pending_xrefs)
     app.connect("config-inited", _stamp)

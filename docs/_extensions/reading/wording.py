@@ -118,6 +118,8 @@ PARTS = (
         for noun in nouns
     ),
 )
+# Classes of a text that has no translation yet; of the first, HTML gets the attribute ``lang``.
+UNTRANSLATED = ("language-en", "untranslated")
 _NAME = re.compile(r"\{(\w+?)\}")
 # An element that holds text, perhaps with words marked in it, and no other such element.
 _HOLDERS = "p|li|th|td|summary|caption|title|desc|text|strong|span"

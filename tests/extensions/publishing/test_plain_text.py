@@ -127,7 +127,8 @@ def test_a_page_is_written_as_a_reader_sees_it(out):
 def test_the_list_has_every_page_under_its_part(out):
     """With full address and description; a title that was edited is new."""
     assert (out / "llms.txt").read_text("utf-8") == (
-        "# Gradbook\n\n> About it.\n\n## Pages\n\n"
+        "# Gradbook\n\n> About it.\n\n"
+        "繁體中文: https://example.org/book/zh-tw/llms.txt\n\n## Pages\n\n"
         "- [One](https://example.org/book/one.md): About it.\n"
         "- [Two, edited](https://example.org/book/two.md): About it.\n"
     )
