@@ -301,9 +301,9 @@ def test_the_cure_of_a_module_works(cure):
 
 def test_every_situation_of_a_module_has_a_program_and_a_cure():
     """Where all is well, nothing is to be cured."""
-    assert {code_of(program) for program in MODULES} == set(modules._MODULES)
+    assert {code_of(program) for program in MODULES} == set(modules._MODULES) - {"sharded"}
     cured = {code for code, one in modules._MODULES.items() if one.cure}
-    assert {code_of(cure) for cure in MODULE_CURES} == cured
+    assert {code_of(cure) for cure in MODULE_CURES} == cured - {"sharded"}  # test_shards.py
 
 
 def test_reached_frozen_and_missed_are_listed():

@@ -362,9 +362,9 @@ def test_the_cure_of_a_tensor_works(cure):
 
 def test_every_situation_of_a_tensor_has_a_program_and_a_cure():
     """Where a gradient is there, nothing is to be cured."""
-    assert {code_of(program) for program in TENSORS} == set(tensors._TENSORS)
+    assert {code_of(program) for program in TENSORS} == set(tensors._TENSORS) - {"sharded"}
     cured = {code for code, one in tensors._TENSORS.items() if one.cure}
-    assert {code_of(cure) for cure in CURES} == cured
+    assert {code_of(cure) for cure in CURES} == cured - {"sharded"}  # test_shards.py
 
 
 # ----------------------------------------------------------------------------------------- facts

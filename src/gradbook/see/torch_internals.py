@@ -7,6 +7,7 @@ C stack. `walk` breaks that recursion (see `_Landing`).
 """
 
 import gc
+import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, UntypedStorage
+from torch import Tensor, UntypedStorage, nn
 from torch.autograd.graph import Node
 
 Edges = tuple[tuple[Node | None, int], ...]
@@ -569,6 +570,29 @@ def kept_on(node: Node) -> list[Any]:
 
 
 _lines_exist = False
+
+
+def wholes_of_shards(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Each parameter that `fully_shard` keeps for a module: the shard, and the whole.
+
+    The whole is the leaf in the graph; there is one once a forward pass has run.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None or not issubclass(type(module), fsdp.FSDPModule):
+        return []
+    try:
+        state = fsdp.FSDPModule._get_fsdp_state(module)
+        groups = vars(state).get("_fsdp_param_groups") or [state._fsdp_param_group]
+        found = [
+            (one.sharded_param, one._unsharded_param)
+            for group in groups
+            if group is not None
+            for one in group.fsdp_params
+            if hasattr(one, "_unsharded_param")
+        ]
+    except AttributeError:  # another torch keeps them elsewhere
+        return []
+    return [(shard, whole) for shard, whole in found if isinstance(whole, Tensor)]
 
 
 def set_line(node: Node, line: object, made: object) -> None:

@@ -19,6 +19,7 @@ from gradbook.understand.answer import (
 from gradbook.understand.culprit import Place, cut_in_module, cut_of, listed, plain_tensors
 from gradbook.understand.explanation import Explanation
 from gradbook.understand.hidden import Hidden, hidden_in
+from gradbook.understand.shards import Shards, shards_of
 from gradbook.understand.silent import (
     all_zero,
     count_not_finite,
@@ -60,6 +61,11 @@ _MODULES = {
         "Look at `.grad` after `backward()`.\n"
         "`use_reentrant=False` in the checkpoint shows them in the graph.",
         "checkpoint-mode-not-given",
+    ),
+    "sharded": Situation(
+        "parameters that are shards: the graph holds others",
+        "Look at `.grad` after `backward()`.",
+        "grad-is-none",
     ),
     "all-have-gradients": Situation(
         "every trained parameter has a gradient", "", "zero-grad-forgotten"
@@ -131,12 +137,13 @@ def _parameters(module: nn.Module, loss: Tensor | None, place: Place | None) -> 
     frozen = [name for name, one in every.items() if not one.requires_grad]
     trained = {name: one for name, one in every.items() if one.requires_grad}
     graph: Mapping[Node, torch_internals.Edges] = {}
+    shards = shards_of(module)
     if loss is None:
         good = [name for name, one in trained.items() if one.grad is not None]
         words = "with a gradient", "without a gradient"
     else:
         graph = torch_internals.walk([loss.grad_fn] if loss.grad_fn is not None else [])
-        good = _reached(trained, every, loss, graph, answer)
+        good = _reached(trained, every, loss, graph, shards, answer)
         words = "reached", "not reached"
     hidden = hidden_in(graph)
     left = [name for name in trained if name not in set(good)]
@@ -144,7 +151,12 @@ def _parameters(module: nn.Module, loss: Tensor | None, place: Place | None) -> 
     behind = [
         name for name in left if hidden.kinds and (id(trained[name]) in held or not hidden.readable)
     ]
-    missing = [name for name in left if name not in set(behind)]
+    untold = [
+        name
+        for name in left
+        if name not in set(behind) and loss is not None and shards.untold(trained[name])
+    ]
+    missing = [name for name in left if name not in {*behind, *untold}]
     for word, names in zip((*words, "frozen"), (good, missing, frozen), strict=True):
         answer.details[word] = ", ".join(names) or "none"
         if names:
@@ -153,6 +165,12 @@ def _parameters(module: nn.Module, loss: Tensor | None, place: Place | None) -> 
             answer.facts.append(f"{len(names)} of {len(every)} {verb} {word}: {told}.")
     if behind:
         _tell_hidden(behind, every, hidden, answer)
+    if untold:
+        answer.details["shards"] = ", ".join(untold)
+        answer.facts.append(
+            "Shards, of which the whole is not known here, so whether the loss reaches them "
+            f"cannot be told: {listed(in_short(untold, every))}."
+        )
     _tell_shared(module, every, answer)
     lazy = [name for name, one in every.items() if isinstance(one, UninitializedParameter)]
     if lazy:
@@ -163,11 +181,11 @@ def _parameters(module: nn.Module, loss: Tensor | None, place: Place | None) -> 
             "Frozen, but with a gradient that an optimizer still applies: "
             f"{listed(in_short(stale, every))}."
         )
-    answer.code = _verdict(trained, good, missing, behind, loss)
+    answer.code = _verdict(trained, good, missing, behind, untold, loss)
     if loss is not None and missing and 0 < len(graph) < _MOST_NODES:
         _tell_cut(module, loss, [trained[name] for name in missing], place, answer)
         _tell_end(every, good, missing, graph, answer)
-    _tell_silent(module, trained, good, place, answer)
+    _tell_silent(module, trained, shards, place, answer)
     return answer
 
 
@@ -261,7 +279,7 @@ def _users(node: Node, graph: Mapping[Node, torch_internals.Edges]) -> list[Node
 def _tell_silent(
     module: nn.Module,
     trained: Mapping[str, Tensor],
-    good: Sequence[str],
+    shards: Shards,
     place: Place | None,
     answer: Answer,
 ) -> None:
@@ -272,7 +290,9 @@ def _tell_silent(
     plain = plain_attributes(module)
     optimizers = optimizers_at(place)
     held = held_by(optimizers)
-    loose = [name for name, one in trained.items() if optimizers and id(one) not in held]
+    loose = [
+        name for name, one in trained.items() if optimizers and not shards.is_one_of(one, held)
+    ]
     names = listed(name for name, _ in optimizers)
     well = answer.code in ("all-reached", "all-have-gradients")
     for code, some, sentence in (
@@ -327,17 +347,19 @@ def _reached(
     every: Mapping[str, Tensor],
     loss: Tensor,
     graph: Mapping[Node, torch_internals.Edges],
+    shards: Shards,
     answer: Answer,
 ) -> list[str]:
     """The trained parameters that are in the graph of the loss."""
     if loss.grad_fn is None:
         answer.facts.append("The loss has no graph, so it reaches nothing.")
     leaves = {id(leaf) for node in graph if (leaf := torch_internals.leaf_of(node)) is not None}
-    good = [name for name, one in trained.items() if id(one) in leaves]
+    good = [name for name, one in trained.items() if shards.is_one_of(one, leaves)]
     answer.details["nodes of the loss"] = str(len(graph))
     without = [name for name in good if trained[name].grad is None]
     answer.details["reached, without a gradient"] = ", ".join(without) or "none"
-    others = len(leaves - {id(one) for one in every.values()})
+    own = [*every.values(), *map(shards.other, every.values())]
+    others = len(leaves - {id(one) for one in own})
     if others:
         answer.facts.append(
             f"Leaves in the graph of the loss that are no parameters of this module: {others}."
@@ -361,6 +383,7 @@ def _verdict(
     good: Sequence[str],
     missing: Sequence[str],
     behind: Sequence[str],
+    untold: Sequence[str],
     loss: Tensor | None,
 ) -> str:
     if not trained:
@@ -370,5 +393,7 @@ def _verdict(
             return "all-have-gradients"
         return "some-without-gradient" if good else "no-gradients"
     if missing:
-        return "some-not-reached" if good or behind else "nothing-reached"
-    return "hidden-by-checkpoint" if behind else "all-reached"
+        return "some-not-reached" if good or behind or untold else "nothing-reached"
+    if behind:
+        return "hidden-by-checkpoint"
+    return "sharded" if untold else "all-reached"

@@ -37,6 +37,7 @@ from gradbook.understand.culprit.names import (
 )
 from gradbook.understand.explanation import Explanation
 from gradbook.understand.hidden import Hidden, hidden_in
+from gradbook.understand.shards import placed, shards_at
 from gradbook.understand.silent import all_zero, count_not_finite, held_by, optimizers_at
 
 _TENSORS = {
@@ -76,6 +77,11 @@ _TENSORS = {
         "Look at `.grad` after `backward()`.\n"
         "`use_reentrant=False` in the checkpoint shows it in the graph.",
         "checkpoint-mode-not-given",
+    ),
+    "sharded": Situation(
+        "it is a shard: the graph holds another tensor, the whole",
+        "Look at `.grad` after `backward()`, or ask about the module: `explain(module, loss)`.",
+        "grad-is-none",
     ),
     "non-leaf": Situation(
         "a result: its gradient is computed, but not kept",
@@ -200,8 +206,12 @@ def _missed(tensor: Tensor, loss: Tensor, graph: _Graph, place: Place | None) ->
 
 def _missed_leaf(tensor: Tensor, loss: Tensor, graph: _Graph, place: Place | None) -> Answer | None:
     leaves = [leaf for node in graph if (leaf := torch_internals.leaf_of(node)) is not None]
-    if any(leaf is tensor for leaf in leaves):
+    shards = shards_at(place)
+    if shards.is_one_of(tensor, {id(leaf) for leaf in leaves}):
         return None
+    if shards.untold(tensor):
+        fact = f"It is a DTensor ({placed(tensor)}), and no leaf of the graph itself."
+        return Answer("sharded", [fact, "Which leaf is its whole cannot be read from here."])
     names = [name for leaf in leaves[:20] if (name := name_at(leaf, place)) is not None]
     reached = f"of which these have a name here: {listed(names)}" if names else "all without a name"
     facts = [f"It is not among the leaves that the loss reaches: {len(leaves)}, {reached}."]
@@ -327,7 +337,8 @@ def _filled(
     fact = "It is a leaf, and its `.grad` is filled: another backward adds to it."
     optimizers = optimizers_at(place)
     parameter = issubclass(type(tensor), nn.Parameter)  # an input needs no optimizer
-    if parameter and optimizers and id(tensor) not in held_by(optimizers):
+    held = held_by(optimizers)
+    if parameter and optimizers and not shards_at(place).is_one_of(tensor, held):
         names = listed(name for name, _ in optimizers)
         return Answer(
             "not-in-optimizer", [fact, f"Not in {names}, so no step changes it.", *reaches]
