@@ -6,6 +6,7 @@ from html import unescape
 
 import pytest
 
+import gradbook
 import held
 import pseudo
 from pages import PAGES
@@ -177,6 +178,12 @@ def test_names_of_the_package_are_found_however_they_are_used():
     text = "```{code-cell} python\nimport gradbook\nfrom gradbook import data, fit\n"
     text += "gradbook.graph(1)\ndata.line(3)\n```\n"
     assert used(text) == {"data", "data.line", "fit", "graph"}
+
+
+def test_every_public_name_is_used_on_a_page():
+    """In a cell: who looks a name up finds it at work."""
+    names = {name for page in PAGES for name in used(page.read_text("utf-8"))}
+    assert set(gradbook.__all__) - {"__version__"} <= names
 
 
 def test_a_section_that_asks_for_the_version_says_so_in_the_table():
