@@ -3,6 +3,7 @@
 import atexit
 import functools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -354,3 +355,52 @@ def test_each_process_of_several_names_itself_once(monkeypatch):
     alone = RuntimeError("grad can be implicitly created only for scalar outputs")
     assert annotate(alone)
     assert "rank" not in alone.__notes__[0].splitlines()[0]
+
+
+UNDER_TORCHRUN = """
+import signal
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+import gradbook
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent when the other one has failed first
+gradbook.install()
+torch.manual_seed(0)
+model = nn.Linear(3, 1)
+if sys.argv[1] == "grouped":
+    dist.init_process_group("gloo")
+    model = DistributedDataParallel(model)
+losses = model(torch.ones(2, 3))
+losses.backward()
+"""
+ONE_OF_TWO = {
+    # once there is a process group, torch itself writes the rank before each line
+    "grouped": "[rank{}]: gradbook: ",
+    "alone": "gradbook: rank {} of 2: ",
+}
+
+
+@pytest.mark.parametrize("kind", ONE_OF_TWO)
+def test_each_rank_of_a_real_torchrun_names_itself_once(kind, tmp_path):
+    """Two processes fail at the same line; each note says whose it is, and names the variable."""
+    script, logs = tmp_path / "train.py", tmp_path / "logs"
+    script.write_text(UNDER_TORCHRUN)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--redirects=3"]
+    ran = subprocess.run(
+        [*launcher, "--nproc-per-node=2", f"--log-dir={logs}", str(script), kind],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ran.returncode != 0
+    title = "non-scalar-backward: `backward()` on more than one number"
+    for rank in ("0", "1"):
+        written = "".join(path.read_text() for path in logs.rglob(f"{rank}/stderr.log"))
+        notes = [line for line in written.splitlines() if "gradbook: " in line]
+        assert notes == [ONE_OF_TWO[kind].format(rank) + title], written
+        assert "variable: losses" in written

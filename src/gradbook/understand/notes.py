@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import torch
+
 from gradbook.understand.explain import explain
 from gradbook.understand.explanation import Explanation
 
@@ -46,7 +48,7 @@ def install() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
         if _installed is ours:
-            annotate(error)
+            annotate(error, rank="" if _torch_names_it() else _rank())
         return before(kind, error, trace)
 
     def thread_hook(arguments: threading.ExceptHookArgs) -> Any:
@@ -74,8 +76,12 @@ def uninstall() -> None:
         threading.excepthook = ours.thread_before
 
 
-def annotate(error: BaseException) -> bool:
+def annotate(error: BaseException, rank: str | None = None) -> bool:
     """Add the explanation to `error` as a note, once; whether there is one now.
+
+    Args:
+        error: an exception of any kind.
+        rank: which process of several it is, in words; by default what torchrun says.
 
     >>> error = RuntimeError("grad can be implicitly created only for scalar outputs")
     >>> annotate(error), annotate(error)
@@ -89,7 +95,7 @@ def annotate(error: BaseException) -> bool:
             return True
         explanation = _explained(error)
         if explanation is not None:
-            error.add_note(_MARK + _rank() + str(explanation))
+            error.add_note(_MARK + (_rank() if rank is None else rank) + str(explanation))
     except Exception:  # a note is never worth a second error
         return False
     return explanation is not None
@@ -103,6 +109,11 @@ def _rank() -> str:
     rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
     several = rank.isdigit() and size.isdigit() and int(size) > 1
     return f"rank {rank} of {size}: " if several else ""
+
+
+def _torch_names_it() -> bool:
+    """Whether torch writes the rank before each line of an uncaught error itself."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _explained(error: BaseException) -> Explanation | None:
