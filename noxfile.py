@@ -21,6 +21,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 SITE = ROOT / "docs" / "_build" / "html"
 # Languages beside English, each with its folder in the site. The build in English runs the cells.
 OTHERS = {"zh_TW": "zh-tw"}
+TRANSLATIONS = ROOT / "docs" / "locale" / "zh_TW" / "LC_MESSAGES"
+COMPLETE = False  # whether CI fails where a text has no translation: not before all are there
 # A process of pytest for each core; the files of a page or a module stay together.
 SIDE_BY_SIDE = ("--numprocesses", "auto", "--dist")
 
@@ -158,17 +160,40 @@ def reproducible(session: nox.Session) -> None:
     session.log(f"All {len(one)} files are equal")
 
 
+def extract(session: nox.Session) -> Path:
+    """Write all texts of the book that can be translated, and say where."""
+    folder = SITE.parent / "messages" / "gettext"
+    shutil.rmtree(folder, ignore_errors=True)
+    build(session, "gettext", folder)
+    return folder
+
+
+@nox.session(default=False)
+def messages(session: nox.Session) -> None:
+    """Bring the files of the translations up to date with the English texts."""
+    install(session, "docs")
+    session.run("python", "tests/messages.py", "update", str(extract(session)), str(TRANSLATIONS))
+
+
 @nox.session(default=False)
 def translation(session: nox.Session) -> None:
+    """Say page by page which texts lack a translation, or have one that is behind."""
+    install(session, "docs")
+    fail = ("--fail",) if COMPLETE and os.environ.get("CI") else ()
+    folders = (str(extract(session)), str(TRANSLATIONS))
+    session.run("python", "tests/messages.py", "report", *fail, *folders)
+
+
+@nox.session(default=False)
+def pseudo(session: nox.Session) -> None:
     """Build the site in a language that a program writes, and find what was not translated."""
     install(session, "test")
     build(session, "html", SITE)
     folder = SITE.parent / "translation"
     shutil.rmtree(folder, ignore_errors=True)
-    messages, site = folder / "messages" / "gettext", folder / "site" / "html"
+    site = folder / "site" / "html"
     ran = set((ROOT / ".cache" / "notebooks").glob("*/executed/*"))
-    build(session, "gettext", messages)
-    session.run("python", "tests/pseudo.py", str(messages), str(folder / "locale"))
+    session.run("python", "tests/pseudo.py", str(extract(session)), str(folder / "locale"))
     locale = f"locale_dirs={folder / 'locale'}"
     build(session, "html", site, "--define", "language=en_GB", "--define", locale)
     if again := set((ROOT / ".cache" / "notebooks").glob("*/executed/*")) - ran:

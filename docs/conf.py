@@ -102,10 +102,7 @@ nb_code_prompt_hide = "Hide the code"
 # Copy buttons stand on code, not on its output.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-copybutton_selector = ", ".join(
-    f"div.{kind} pre"
-    for kind in ("cell_input", "highlight-python", "highlight-pycon", "highlight-console")
-)
+copybutton_selector = "div:is(.cell_input, [class*=highlight-py], .highlight-console) pre"
 
 # Look
 html_theme = "furo"
@@ -114,8 +111,7 @@ html_logo = "_static/logo.svg"
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files, html_js_files = ["gradbook.css"], [("gradbook.js", {"defer": "defer"})]
-html_show_sourcelink = False
-html_copy_source = False
+html_show_sourcelink = html_copy_source = False
 html_context = {"torch_version": metadata.version("torch").partition("+")[0]}
 templates_path = ["_templates"]
 html_baseurl = os.environ.get("GRADBOOK_BASEURL") or catalogue.BASE_URL

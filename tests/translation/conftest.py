@@ -1,4 +1,4 @@
-"""The site in English and in the language of `pseudo`; `nox -s translation` builds both."""
+"""The site in English and in the language of `pseudo`; `nox -s pseudo` builds both."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The whole site in a language that a program wrote; run by `nox -s translation`."""
+"""The whole site in a language that a program wrote; run by `nox -s pseudo`."""
 
 import os
 from pathlib import Path

@@ -135,7 +135,7 @@ class Translated:
 
 @pytest.fixture(scope="module")
 def site(make_site) -> Translated:
-    """Build in English, extract, translate, build again; each as `nox -s translation` does."""
+    """Build in English, extract, translate, build again; each as `nox -s pseudo` does."""
     tiny: Site = make_site(SETTINGS, lesson=LESSON, other=OTHER)
     with (tiny.folder / "docs" / "index.md").open("a", encoding="utf-8") as index:
         index.write("\n```{toctree}\n:caption: More to read\n\nlesson\n```\n")
