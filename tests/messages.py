@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sphinx
 from babel.messages.catalog import Catalog, Message
-from babel.messages.pofile import denormalize, read_po, write_po
+from babel.messages.pofile import read_po, unescape, write_po
 
 LANGUAGE = "zh_TW"
 MOST_DAYS = 30  # a page may show the old translation of a sentence that changed for so long
@@ -30,6 +30,7 @@ msgstr ""
 "Content-Transfer-Encoding: 8bit\\n"
 
 """
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SINCE = re.compile(r"behind since (\d{4}-\d{2}-\d{2})")
 
 
@@ -42,7 +43,7 @@ def read(path: Path) -> Catalog:
     for message in catalogue:  # Babel takes the sentence that was there before for a comment
         lines = [line[2:] for line in message.user_comments if line.startswith("| ")]
         if lines:
-            message.previous_id = [denormalize("\n".join(lines).removeprefix("msgid "))]
+            message.previous_id = ["".join(map(unescape, _QUOTED.findall(" ".join(lines))))]
             message.user_comments = [one for one in message.user_comments if one[:2] != "| "]
     return catalogue
 

@@ -10,6 +10,9 @@ import pytest
 import messages
 from messages import read, report, show, update
 
+LONG = (
+    "The gradient of a sum, which is longer than a line of a file, and is told in one sentence, is "
+)
 BEFORE, LATER = date(2026, 1, 1), date(2026, 2, 15)
 
 
@@ -29,7 +32,7 @@ def page(tmp_path):
     """A translated page: folder of its translations, and the file."""
     folder = tmp_path / "translations"
     path = folder / "learn" / "page.po"
-    update(template(tmp_path, "The gradient of a sum is one.", "A word"), folder, BEFORE)
+    update(template(tmp_path, LONG + "one.", "A word"), folder, BEFORE)
     head, _, rest = path.read_text("utf-8").partition("\n\n")
     for chinese in ("和的梯度是一。", "一個詞"):
         rest = rest.replace('msgstr ""', f'msgstr "{chinese}"', 1)
@@ -43,7 +46,7 @@ def test_a_file_has_no_lines_and_no_dates(page, tmp_path):
     before = path.read_text("utf-8")
     assert "page.md" not in before
     assert "2026" not in before
-    moved = template(tmp_path, "The gradient of a sum is one.", "A word")
+    moved = template(tmp_path, LONG + "one.", "A word")
     update(moved, folder, LATER)
     assert path.read_text("utf-8") == before
     assert list(report(moved, folder, LATER)) == []
@@ -52,26 +55,26 @@ def test_a_file_has_no_lines_and_no_dates(page, tmp_path):
 def test_a_changed_sentence_keeps_its_translation_with_a_mark(page, tmp_path):
     """Page and file are named; after 30 days it counts as behind. Others stay as they were."""
     folder, path = page
-    changed = template(tmp_path, "The gradient of a sum is two.", "A word")
+    changed = template(tmp_path, LONG + "two.", "A word")
     update(changed, folder, BEFORE)
     text = path.read_text("utf-8")
-    assert '# behind since 2026-01-01\n#, fuzzy\n#| msgid "The gradient of a sum is one."' in text
-    assert read(path)["The gradient of a sum is two."].string == "和的梯度是一。"
+    assert '# behind since 2026-01-01\n#, fuzzy\n#| msgid "' in text
+    assert read(path)[LONG + "two."].string == "和的梯度是一。"
     update(changed, folder, LATER)  # the day stays
     assert path.read_text("utf-8") == text
     for today, kind in ((BEFORE, "fuzzy"), (date(2026, 1, 31), "fuzzy"), (LATER, "behind")):
         found = list(report(changed, folder, today))
-        assert found == [("learn/page", kind, "The gradient of a sum is two.")]
+        assert found == [("learn/page", kind, LONG + "two.")]
     assert list(show(found)) == [
         "learn/page: 1 behind (docs/locale/zh_TW/LC_MESSAGES/learn/page.po)",
-        "  behind: The gradient of a sum is two.",
+        f"  behind: {LONG[:90]}…",
     ]
 
 
 def test_the_mark_goes_when_a_translator_has_looked(page, tmp_path):
     """Who takes `fuzzy` away need not care for the day."""
     folder, path = page
-    changed = template(tmp_path, "The gradient of a sum is two.", "A word")
+    changed = template(tmp_path, LONG + "two.", "A word")
     update(changed, folder, BEFORE)
     text = path.read_text("utf-8").replace("#, fuzzy\n", "").replace("梯度是一", "梯度是二")
     path.write_text(text, encoding="utf-8")
