@@ -31,6 +31,7 @@ msgstr ""
 
 """
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINCE = re.compile(r"behind since (\d{4}-\d{2}-\d{2})")
 
 
@@ -57,6 +58,31 @@ def write(catalogue: Catalog, path: Path) -> None:
         write_po(file, catalogue, ignore_obsolete=True, include_previous=True, **form)
 
 
+def renumbered(before: str, now: str, translation: str) -> str | None:
+    """The translation of a sentence in which nothing but numbers has changed; None if more has.
+
+    >>> renumbered("3 of 10 pages", "4 of 12 pages", "10 頁中的 3 頁")
+    '12 頁中的 4 頁'
+    >>> renumbered("3 pages", "3 leaves", "3 頁")
+    """
+    olds, news = _NUMBER.findall(before), _NUMBER.findall(now)
+    if _NUMBER.sub("#", before) != _NUMBER.sub("#", now):
+        return None
+    for number in _NUMBER.findall(translation):
+        if number not in olds:
+            return None  # it says the number in another way
+    pairs = list(zip(olds, news, strict=True))
+
+    def new(found: re.Match[str]) -> str:
+        pair = next((pair for pair in pairs if pair[0] == found[0]), None)
+        if pair is None:
+            return found[0]
+        pairs.remove(pair)
+        return pair[1]
+
+    return _NUMBER.sub(new, translation)
+
+
 def behind_since(message: Message) -> date | None:
     """The day on which the English sentence was found changed; None if it is not."""
     found = _SINCE.search(" ".join(message.user_comments)) if message.fuzzy else None
@@ -68,7 +94,8 @@ def update(messages: Path, folder: Path, today: date) -> None:
 
     A new sentence comes without a translation. One that is like a sentence that has gone gets its
     translation, marked as fuzzy and with the day: the page shows the English until somebody
-    looks at it and takes the mark away. What is no longer said is dropped.
+    looks at it and takes the mark away. Where nothing but numbers has changed, as in a sentence
+    that the build computes, the translation gets the new ones. What is no longer said is dropped.
 
     Args:
         messages: folder of the texts of the book.
@@ -86,9 +113,15 @@ def update(messages: Path, folder: Path, today: date) -> None:
         for message in catalogue:
             since = behind_since(message) or today
             comments = [one for one in message.user_comments if not _SINCE.search(one)]
+            past = message.previous_id or before.get(str(message.id), [])
+            if message.fuzzy and past:
+                same = renumbered(str(past[0]), str(message.id), str(message.string))
+                if same is not None:
+                    message.string = same
+                    message.flags.discard("fuzzy")
             if message.id and message.fuzzy:
                 comments.append(f"behind since {since}")
-                message.previous_id = message.previous_id or before.get(str(message.id), [])
+                message.previous_id = past
             else:
                 message.previous_id = []
             message.user_comments = comments

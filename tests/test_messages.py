@@ -126,3 +126,15 @@ def test_the_program_fails_where_it_is_told_to(tmp_path, options, code):
     assert done.returncode == code
     assert "  untranslated: A word\n" in done.stdout
     assert "nox -s messages" in done.stdout
+
+
+def test_numbers_that_change_are_taken_over(page, tmp_path):
+    """What a build computes differs from build to build; nobody has to look at the sentence."""
+    folder, path = page
+    update(template(tmp_path, "It has 287 entries: 173 and 84."), folder, BEFORE)
+    head, _, rest = path.read_text("utf-8").rpartition('msgstr ""')
+    path.write_text(f'{head}msgstr "有 287 個條目：173 與 84。"{rest}', encoding="utf-8")
+    changed = template(tmp_path, "It has 300 entries: 180 and 84.")
+    update(changed, folder, LATER)
+    assert 'msgstr "有 300 個條目：180 與 84。"' in path.read_text("utf-8")
+    assert list(report(changed, folder, LATER)) == []
