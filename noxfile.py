@@ -185,6 +185,13 @@ def translation(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def letters(session: nox.Session) -> None:
+    """Cut the font of the cards in Chinese anew, with the letters that the translations use."""
+    install_tools(session, "docs")
+    session.run("python", "docs/_extensions/publishing/letters.py")
+
+
+@nox.session(default=False)
 def pseudo(session: nox.Session) -> None:
     """Build the site in a language that a program writes, and find what was not translated."""
     install(session, "test")

@@ -1,7 +1,8 @@
 """Say what a page is to programs that show a link to it: tags, and a card as its picture.
 
 The page's own description is used, so each page says once what it is. Cards are drawn here when the
-page is written: no service is asked, and the same page gives the same bytes.
+page is written: no service is asked, and the same page gives the same bytes. Those in Chinese are
+drawn with the letters of `publishing.letters`.
 """
 
 import re
@@ -15,11 +16,19 @@ from urllib.parse import urljoin
 from docutils import nodes
 from PIL import Image, ImageDraw, ImageFont
 from sphinx.application import Sphinx
+from sphinx.util import logging
+
+from publishing import letters
+
+_LOGGER = logging.getLogger(__name__)
 
 SIZE = WIDTH, HEIGHT = 1200, 630
 _MARGIN, _LARGE, _SMALL = 80, 68, 36
 _INK, _GREY, _PAPER, _BLUE, _ORANGE = "#1c1e21", "#5a5f66", "#ffffff", "#2d6cdf", "#e8590c"
 _TAG = re.compile(r"<[^>]+>")
+_HAN = r"[\u2e80-\uffef]"
+# A line may end after a word, and between Chinese characters, but marks stay with theirs.
+_WORD = re.compile(rf"[「（『]*(?:{_HAN}|(?:(?!{_HAN})\S)+)[，。：；！？、）」』…]*\s*")
 
 
 def _add_tags(
@@ -34,11 +43,16 @@ def _add_tags(
     title = unescape(_TAG.sub("", context["title"]))
     described = (node for node in doctree.findall(nodes.meta) if node.get("name") == "description")
     description = next((node["content"] for node in described), "")
-    path = f"_static/cards/{pagename}.png" if _drawable(title + description) else None
-    if path is not None:
-        file = Path(app.outdir, path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draw_card(title, description, app.config.project).save(file)
+    path = f"_static/cards/{pagename}.png"
+    file = Path(app.outdir, path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if lacking := _is_chinese(title + description) and letters.missing(title + description):
+        _LOGGER.warning(
+            "the card of this page lacks letters: %s; run nox -s letters",
+            lacking,
+            location=pagename,
+        )
+    draw_card(title, description, app.config.project).save(file)
     base = app.config.html_baseurl
     tags = {
         "og:type": "website" if pagename == app.config.root_doc else "article",
@@ -46,10 +60,10 @@ def _add_tags(
         "og:title": title,
         "og:description": description,
         "og:url": urljoin(base, app.builder.get_target_uri(pagename)) if base else None,
-        "og:image": urljoin(base, path) if base and path else None,
-        "og:image:width": str(WIDTH) if base and path else None,
-        "og:image:height": str(HEIGHT) if base and path else None,
-        "og:image:alt": f"{title}: {description}" if base and path else None,
+        "og:image": urljoin(base, path) if base else None,
+        "og:image:width": str(WIDTH) if base else None,
+        "og:image:height": str(HEIGHT) if base else None,
+        "og:image:alt": f"{title}: {description}" if base else None,
     }
     lines = [
         f'<meta property="{name}" content="{escape(content)}" />'
@@ -70,15 +84,17 @@ def draw_card(title: str, description: str, site: str) -> Image.Image:
     """
     card = _background().copy()
     draw = ImageDraw.Draw(card)
+    make = _chinese_font if _is_chinese(title + description) else _font
+    head, body, foot = make(_LARGE, "Bold"), make(_SMALL, "Regular"), make(_SMALL, "Bold")
     top = _MARGIN
-    for line in _wrap(draw, title, _LARGE, "Bold", 2):
-        draw.text((_MARGIN, top), line, _INK, _font(_LARGE, "Bold"))
+    for line in _wrap(draw, title, head, 2):
+        draw.text((_MARGIN, top), line, _INK, head)
         top += round(_LARGE * 1.25)
     top += _SMALL // 2
-    for line in _wrap(draw, description, _SMALL, "", 3):
-        draw.text((_MARGIN, top), line, _GREY, _font(_SMALL, ""))
+    for line in _wrap(draw, description, body, 3):
+        draw.text((_MARGIN, top), line, _GREY, body)
         top += round(_SMALL * 1.4)
-    draw.text((_MARGIN, HEIGHT - _MARGIN - _SMALL), site, _BLUE, _font(_SMALL, "Bold"))
+    draw.text((_MARGIN, HEIGHT - _MARGIN - _SMALL), site, _BLUE, foot)
     return card.quantize(32, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
@@ -103,15 +119,16 @@ def _background() -> Image.Image:
     return card.resize(SIZE, Image.Resampling.LANCZOS)
 
 
-def _wrap(draw: ImageDraw.ImageDraw, text: str, size: int, weight: str, most: int) -> list[str]:
-    font = _font(size, weight)
+def _wrap(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, most: int
+) -> list[str]:
     lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if draw.textlength(longer, font) <= WIDTH - 2 * _MARGIN:
-            lines[-1] = longer
+    for word in _WORD.findall(text):
+        if draw.textlength((lines[-1] + word).rstrip(), font) <= WIDTH - 2 * _MARGIN:
+            lines[-1] += word
         else:
             lines.append(word)
+    lines = [line.rstrip() for line in lines]
     return lines if len(lines) <= most else [*lines[: most - 1], f"{lines[most - 1]} …"]
 
 
@@ -121,14 +138,18 @@ def _font(size: int, weight: str) -> ImageFont.FreeTypeFont:
     found = find_spec("matplotlib")
     assert found is not None
     assert found.origin is not None
-    name = f"DejaVuSans{'-' if weight else ''}{weight}.ttf"
+    name = f"DejaVuSans{'-Bold' if weight == 'Bold' else ''}.ttf"
     path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name
     return ImageFont.truetype(path, size)
 
 
-def _drawable(text: str) -> bool:
-    """Whether the font has the letters; it has none for Chinese, Japanese and Korean."""
-    return all(ord(letter) < 0x2E80 for letter in text)
+@cache
+def _chinese_font(size: int, weight: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(letters.file(weight), size)
+
+
+def _is_chinese(text: str) -> bool:
+    return re.search(_HAN, text) is not None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -2,11 +2,14 @@
 
 import io
 import re
+from itertools import islice
 
 import pytest
-from PIL import Image
+from babel.messages.pofile import read_po
+from PIL import Image, ImageDraw
 
-from publishing import sharing
+from publishing import letters, sharing
+from sites import DOCS
 
 PAGE = """
 # `backward()` & more
@@ -35,8 +38,8 @@ def png(image):
 
 @pytest.fixture(scope="module")
 def site(make_site):
-    """Two pages, one with a title that the font cannot draw."""
-    site = make_site(SETTINGS, leaf=PAGE, han="# 自動微分\n")
+    """Two pages, one with a title in Chinese."""
+    site = make_site(SETTINGS, leaf=PAGE, han="# 梯度與反向傳播\n")
     build = site.build()
     assert build.code == 0, build.log
     return site
@@ -62,10 +65,39 @@ def test_the_card_has_the_size_that_is_asked_for(site):
     assert path.stat().st_size < 25_000
 
 
-def test_a_title_in_letters_that_the_font_lacks_has_no_card(site):
-    """A card of empty boxes is worse than none."""
-    assert "og:image" not in tags(site.html("han"))
-    assert not (site.folder / "site" / "html" / "_static" / "cards" / "han.png").exists()
+def test_a_letter_that_the_font_lacks_is_an_error(make_site, site):
+    """A card of empty boxes would be shown to everyone; the font is cut for what the book says."""
+    assert tags(site.html("han"))["og:image"].endswith("/han.png")
+    done = make_site(SETTINGS, leaf="# 梯度的龘\n").build()
+    assert done.code == 1
+    assert (
+        "leaf.md: WARNING: the card of this page lacks letters: 龘; run nox -s letters" in done.log
+    )
+
+
+@pytest.mark.parametrize("weight", letters.WEIGHTS)
+def test_the_font_has_every_letter_of_titles_and_descriptions(weight):
+    """They stand first in the translations of a page. Where this fails: nox -s letters."""
+    folder = DOCS / "locale" / "zh_TW" / "LC_MESSAGES"
+    pages = [path for path in folder.rglob("*.po") if path.stem not in ("catalogue", "sphinx")]
+    assert pages
+    for path in pages:
+        with path.open("rb") as file:
+            _head, *first = islice(read_po(file), 3)
+        assert letters.missing("".join(one.string for one in first), weight) == "", path
+
+
+def test_lines_in_chinese_end_between_characters():
+    """Without spaces; no line begins with a mark, and none ends with an opening one."""
+    font = sharing._chinese_font(36, "Regular")
+    draw = ImageDraw.Draw(Image.new("L", (1, 1)))
+    text = "梯度「累積」，" * 40
+    lines = sharing._wrap(draw, text, font, 99)
+    assert "".join(lines) == text
+    assert len(lines) > 3
+    assert {line[0] for line in lines} & set("，」") == set()
+    assert {line[-1] for line in lines} & set("「") == set()
+    assert all(900 < draw.textlength(line, font) <= 1040 for line in lines[:-1])
 
 
 def test_a_card_is_the_same_every_time():
