@@ -30,6 +30,7 @@ extensions = [
     "reading.clinic",
     "reading.collected",
     "reading.docstrings",
+    "reading.entries",
     "reading.exercises",
     "reading.mathematics",
     "reading.path",

@@ -12,12 +12,15 @@ do is written once, in the catalogue, and stands on the page through directives:
     :::{clinic-index} errors
     :::
 
+What they make is told apart by classes (``entry-because``, ``entry-cures``, ...), by which
+`reading.entries` makes a page of each entry.
+
 The message search of the Clinic's front page gets the same catalogue, as a script: a page that is
 opened from a disk may not fetch a file.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docutils import nodes
@@ -37,15 +40,18 @@ class _Texts(SphinxDirective, ABC):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Parse what `markdown` gives for the argument."""
+        """Parse what `parts` gives for the argument."""
         try:
-            text = "\n".join(self.markdown(self.arguments[0]))
+            parts = [(name, "\n".join(lines)) for name, lines in self.parts(self.arguments[0])]
         except KeyError:
             raise self.error(f"the catalogue has no {self.name} {self.arguments[0]!r}") from None
-        found = self.parse_text_to_nodes(text)
-        for node in found:
-            for one in node.findall(nodes.TextElement):
-                one["translatable"] = False  # it is already
+        found: list[nodes.Node] = []
+        for name, text in parts:
+            made = self.parse_text_to_nodes(text)
+            for node in made:
+                for one in node.findall(nodes.TextElement):
+                    one["translatable"] = False  # it is already
+            found += [nodes.container("", *made, classes=[f"entry-{name}"])] if name else made
         return found
 
     def block(self, title: str, texts: tuple[str, ...]) -> Iterator[str]:
@@ -65,51 +71,59 @@ class _Texts(SphinxDirective, ABC):
         return f"[{text}]{{{' '.join(f'.{name}' for name in UNTRANSLATED)}}}"
 
     @abstractmethod
-    def markdown(self, argument: str) -> Iterator[str]:
-        """The lines that stand for the directive."""
+    def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
+        """The lines that stand for the directive, by the name of their part."""
 
 
 class Why(_Texts):
     """Causes of a message or trap, how to recognise it, and what older versions say."""
 
-    def markdown(self, argument: str) -> Iterator[str]:
+    def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Causes as a sentence or a list."""
         entry = load()[argument]
-        yield from self.block(_("Why"), (*entry.because, *entry.possible))
+        yield "because", self.block(_("Why"), entry.because)
         if entry.signal:
-            yield from ("", f"**{_('How to recognise it')}.** {self.said(entry.signal)}")
+            yield "signal", [f"**{_('How to recognise it')}.** {self.said(entry.signal)}"]
+        if entry.possible:
+            yield "possible", self.block(_("Possible causes"), entry.possible)
         if len(entry.examples) > 1:
-            words = "; ".join(f"`{_inline(example)}`" for example in entry.examples[1:])
-            yield from ("", f"**{_('Also worded')}** {words}")
+            words = [f"- `{_inline(example)}`" for example in entry.examples[1:]]
+            yield "wordings", [f"**{_('Also worded')}**", "", *words]
 
 
 class Cure(_Texts):
     """What to do about a message or trap, and where to read on."""
 
-    def markdown(self, argument: str) -> Iterator[str]:
+    def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Cures as a sentence or a list, and links to related entries."""
         entry = load()[argument]
-        yield from self.block(_("Cure"), entry.cures)
+        yield "cures", self.block(_("Cure"), entry.cures)
         if entry.related:
             links = ", ".join(_link(load()[one]) for one in entry.related)
-            yield from ("", f"**{_('Related')}:** {links}")
+            yield "related", [f"**{_('Related')}:** {links}"]
 
 
 class VariantOf(_Texts):
     """Another cause of the same message."""
 
-    def markdown(self, argument: str) -> Iterator[str]:
+    def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Its title, cause and cure; the argument is its source in the catalogue."""
         variant = _variants()[argument]
-        yield f"**{_text(variant.title)}.** {self.said(variant.because)}"
-        yield from ("", f"*{_('Cure')}:* {self.said(variant.cure)}")
+        because = f"{self.said(variant.because)} {self.said(variant.tell)}"
+        cure = f"**{_('Cure')}.** {self.said(variant.cure)}"
+        yield "variant", (f"**{_text(variant.title)}.**", "", because, "", cure)
 
 
 class Index(_Texts):
     """All entries of a folder (``errors``, ``traps``), by page; ``top``: most asked; ``count``."""
 
-    def markdown(self, argument: str) -> Iterator[str]:
+    def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """A list of links under each group's title."""
+        yield "", self.lines(argument)
+
+    @staticmethod
+    def lines(argument: str) -> Iterator[str]:
+        """The list as Markdown."""
         catalogue = load()
         if argument == "top":
             for entry in catalogue.entries:

@@ -41,7 +41,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Group:
-    """One page of the Clinic.
+    """Entries that belong together: one file of the Clinic, and a page that lists them.
 
     Attributes:
         folder: "errors" (warnings too) or "traps".
@@ -64,9 +64,9 @@ class Entry:
     """One message, or one silent trap.
 
     Attributes:
-        id: stable name; part of the entry's address.
+        id: stable name; that of the entry's page.
         kind: "error", "warning" or "trap".
-        group: `Group.id` of its page.
+        group: `Group.id` of the group that lists it.
         title: what happened; code stands in backquotes.
         type: class names of the exception or warning; empty for a trap.
         patterns: regular expressions, any of which finds the message.
@@ -125,8 +125,8 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """Address below the address of the site."""
-        return f"clinic/{self.folder}/{self.group}.html#{self.id}"
+        """Address of its page below the address of the site."""
+        return f"clinic/{self.folder}/{self.id}.html"
 
     @property
     def url(self) -> str:
@@ -179,7 +179,7 @@ def load() -> Catalogue:
     >>> load()
     Catalogue(... errors, ... warnings, ... traps)
     >>> load()["graph-freed"].path
-    'clinic/errors/backward.html#graph-freed'
+    'clinic/errors/graph-freed.html'
     """
     data = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     return Catalogue(
