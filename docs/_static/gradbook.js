@@ -76,6 +76,15 @@ for (const [box, drawer] of [["__navigation", ".sidebar-drawer"], ["__toc", ".to
   });
 }
 
+// An entry of the Clinic once stood on the page of its group: an old address leads on.
+const leadOn = () => {
+  const named = document.getElementById(location.hash.slice(1));
+  const link = named?.closest(".clinic-entries > li")?.querySelector("a");
+  if (link) location.replace(link.href);
+};
+leadOn();
+addEventListener("hashchange", leadOn);
+
 // One search box, opened by / or Ctrl-K wherever one is; what it needs is fetched then.
 let palette;
 const openPalette = () => {

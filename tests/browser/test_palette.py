@@ -11,7 +11,7 @@ Traceback (most recent call last):
   File "/usr/lib/python3.11/site-packages/torch/_tensor.py", line 630, in backward
     torch.autograd.backward(
 RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn"""
-ENTRY = "clinic/errors/backward.html#no-graph"
+ENTRY = "clinic/errors/no-graph.html"
 
 
 def ask(page, text):

@@ -14,7 +14,7 @@ TABLES = tomllib.loads(DATA.read_text("utf-8"))
 SYMPTOMS = [(query, load()[entry].path) for query, entry in TABLES.pop("symptoms").items()]
 QUERIES = [one for queries in TABLES.values() for one in queries.items()] + SYMPTOMS
 MESSAGE = "element 0 of tensors does not require grad and does not have a grad_fn"
-PLACE = "clinic/errors/backward.html#no-graph"
+PLACE = "clinic/errors/no-graph.html"
 
 
 def results(page, count=2):

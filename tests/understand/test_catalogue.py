@@ -177,10 +177,16 @@ def test_an_unknown_id_is_a_key_error():
 
 
 def test_addresses_are_made_in_one_place():
-    """Page and anchor follow from kind, group and id."""
-    assert load()["no-graph"].url == BASE_URL + "clinic/errors/backward.html#no-graph"
-    assert load()["zero-grad-forgotten"].path == "clinic/traps/loop.html#zero-grad-forgotten"
+    """The page of an entry follows from kind and id, that of a group from folder and id."""
+    assert load()["no-graph"].url == BASE_URL + "clinic/errors/no-graph.html"
+    assert load()["zero-grad-forgotten"].path == "clinic/traps/zero-grad-forgotten.html"
     assert load().groups[0].path == "clinic/errors/backward.html"
+
+
+def test_no_two_pages_have_one_address():
+    """An entry may not be called as a group of its folder is."""
+    paths = [one.path for one in (*ENTRIES, *load().groups)]
+    assert len(paths) == len(set(paths))
 
 
 def test_json_for_the_site_has_every_entry():

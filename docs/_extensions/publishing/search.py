@@ -19,6 +19,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 from gradbook.understand.catalogue import load
+from reading import entries
 
 _FOLDER = Path(__file__).parent / "search_files"
 _BEFORE, _AFTER = "const gradbookPlaces = ", ";\n"
@@ -67,19 +68,29 @@ def places(doctree: nodes.document) -> Iterator[Place]:
 
 def _of_section(section: nodes.section) -> Place:
     title = next(section.findall(nodes.title)).astext()
-    entries = load().entries
     messages = {
-        one.id: "\n".join((_flat(" ".join(one.examples)), *one.symptoms)) for one in entries
+        one.id: "\n".join((_flat(" ".join(one.examples)), *one.symptoms))
+        for one in load().entries
     }
     entry = next((name for name in section["ids"] if name in messages), None)
+    is_page = isinstance(section.parent, nodes.document)
     if entry:
-        return Place(entry, "message", title, *_contents(section), messages[entry])
-    if isinstance(section.parent, nodes.document):
-        inner = section.findall(nodes.section)
-        # A page of the Clinic is no more than a heading over its entries.
-        kind = "section" if any(set(one["ids"]) & messages.keys() for one in inner) else "page"
+        place = "" if is_page else entry
+        return Place(place, "message", title, *_contents(section), messages[entry])
+    if is_page:
+        # The list of a group is no more than a heading over its entries.
+        kind = "section" if any(map(_is_list, section.children)) else "page"
         return Place("", kind, title, *_contents(section), _description(section.parent))
     return Place(section["ids"][0], "section", title, *_contents(section))
+
+
+def _is_list(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Element) and entries.LIST in node["classes"]
+
+
+def _is_setup(node: nodes.Node) -> bool:
+    """Whether a cell stands on the pages of all entries of a group."""
+    return isinstance(node, nodes.Element) and entries.SETUP in node["classes"]
 
 
 def _flat(text: str) -> str:
@@ -118,7 +129,9 @@ def _gather(node: nodes.Element, prose: list[str], code: list[str]) -> None:
             # Its parts belong together.
             texts = child.findall(nodes.Text)
             prose.append("".join(one for one in texts if not isinstance(one.parent, nodes.math)))
-        elif not isinstance(child, (*_SKIPPED, *_OWN_ENTRY)):
+        elif not (
+            isinstance(child, (*_SKIPPED, *_OWN_ENTRY)) or _is_list(child) or _is_setup(child)
+        ):
             _gather(child, prose, code)
 
 

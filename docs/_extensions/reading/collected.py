@@ -21,6 +21,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
 
 from gradbook.understand.catalogue import load
+from reading import entries
 
 _CELL = re.compile(
     r"^```\{code-cell\}[^\n]*\n(?:---\n.*?\n---\n|(?::[^\n]*\n)*)(.*?)^```",
@@ -58,7 +60,7 @@ class Statement:
         text: with code in backquotes.
         kind: "before", "since" or "with".
         version: as 2.14.
-        place: id of its section, or of its entry.
+        place: id of its section; empty for the top of the page.
     """
 
     text: str
@@ -135,6 +137,7 @@ def _held(node: ast.AST) -> int:
     return sum(map(_held, ast.iter_child_nodes(node)))
 
 
+@lru_cache(maxsize=4)  # a file of the Clinic has many pages
 def used(text: str) -> frozenset[str]:
     """The names of gradbook that the cells of a page import or take from it."""
     found = set()
@@ -147,6 +150,19 @@ def used(text: str) -> frozenset[str]:
                     found.add(name)
                 case ast.Attribute(value=ast.Name(id="data"), attr=name):
                     found.add(f"data.{name}")
+    return frozenset(found)
+
+
+def mentioned(text: str) -> frozenset[str]:
+    """The names that stand in the cells of a page, or of a part of it."""
+    found = set()
+    for cell in _CELL.findall(text):
+        for node in _walk(cell):
+            match node:
+                case ast.Attribute(value=ast.Name(id="data"), attr=name):
+                    found.add(f"data.{name}")
+                case ast.Name(id=name) | ast.Attribute(attr=name):
+                    found.add(name)
     return frozenset(found)
 
 
@@ -164,9 +180,7 @@ def statements(document: nodes.document) -> Iterator[Statement]:
 
 def of_catalogue() -> Iterator[tuple[str, Statement]]:
     """The sentences of the catalogue that name a version of torch, each with its page."""
-    catalogue = load()
-    pages = {(group.folder, group.id): group.path for group in catalogue.groups}
-    for entry in catalogue.entries:
+    for entry in load().entries:
         texts = [*entry.because, *entry.possible, *entry.cures, entry.signal]
         for variant in entry.variants:
             texts += [variant.because, variant.cure]
@@ -175,8 +189,7 @@ def of_catalogue() -> Iterator[tuple[str, Statement]]:
                 if match := _IN_A_SENTENCE.search(sentence):
                     word = match[1].lower()
                     kind = word if word in ("before", "since") else "with"
-                    page = pages[entry.folder, entry.group].removesuffix(".html")
-                    yield page, Statement(sentence, kind, match[2], entry.id)
+                    yield entries.docname_of(entry), Statement(sentence, kind, match[2], "")
 
 
 class _Placeholder(nodes.General, nodes.Element):
@@ -198,7 +211,15 @@ def _all(env: BuildEnvironment) -> dict[str, Facts]:
 def _collect(app: Sphinx, document: nodes.document) -> None:
     path = Path(app.env.doc2path(app.env.docname))
     text = path.read_text("utf-8") if path.suffix == ".md" else ""
-    _all(app.env)[app.env.docname] = Facts(count(text), used(text), tuple(statements(document)))
+    # Of the Clinic, the file of a group is counted, and its entries use the names.
+    counts: Counter[str] = Counter()
+    names: frozenset[str] = frozenset()
+    if entry := app.env.metadata[app.env.docname].get("entry"):
+        names = used(text) & mentioned(entries.source_of(text, entry))
+    else:
+        counts = count(text)
+        names = names if app.env.docname in entries.children(app.env) else used(text)
+    _all(app.env)[app.env.docname] = Facts(counts, names, tuple(statements(document)))
 
 
 def _purge(app: Sphinx, env: BuildEnvironment, name: str) -> None:

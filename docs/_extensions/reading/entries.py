@@ -34,6 +34,7 @@ from gradbook.understand.catalogue import Entry, load
 LIST, SETUP = "clinic-entries", "entry-setup"
 _FIRST, _AFTER_THE_SEARCH = 10, 950  # the search, texts and downloads are made at 900
 _LONGEST_MESSAGE, _LONGEST_DESCRIPTION, _SHORTEST_DESCRIPTION = 240, 160, 40
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 # A line of these says what an example shows, and is no part of it.
 _SHOWS = re.compile(r"(?:with )?expect_error\(|assert\b|torch\.testing\.|print\(|#|$")
 
@@ -44,6 +45,12 @@ _SHOWS = re.compile(r"(?:with )?expect_error\(|assert\b|torch\.testing\.|print\(
 def docname_of(entry: Entry) -> str:
     """The document of an entry."""
     return entry.path.removesuffix(".html")
+
+
+def source_of(text: str, name: str) -> str:
+    """The section of an entry in the file of its group; empty if there is none."""
+    found = re.search(rf"^\({re.escape(name)}\)=\n.*?(?=^\([\w-]+\)=\n|\Z)", text, re.M | re.S)
+    return found[0] if found else ""
 
 
 @cache
@@ -67,20 +74,20 @@ def message(entry: Entry) -> str:
 
 def description(entry: Entry) -> str:
     """What the page says, in a sentence or several: the cause, and the cure if there is room."""
-    texts = [_text(one) for one in (*entry.because, *entry.possible, *entry.cures)]
-    sentences = [
-        one for text in texts for one in re.split(r"(?<=[.!?。！？])\s*(?=\S)", _plain(text))
-    ]
-    said = ""
-    for sentence in sentences:
-        longer = f"{said} {sentence}".strip()
-        if len(longer) > _LONGEST_DESCRIPTION:
-            break
-        said = longer
-    if len(said) >= _SHORTEST_DESCRIPTION:
-        return said
-    longer = " ".join(sentences)[: _LONGEST_DESCRIPTION - 2]
-    return longer.rpartition(" ")[0] + " …"
+    title = _plain(_text(entry.title))
+    texts = [_plain(_text(one)) for one in (*entry.because, *entry.cures)]
+    sentences = [one for text in texts for one in _SENTENCE.split(text)]
+    for first in ("", f"{title[:1].upper()}{title[1:]}."):
+        said = first
+        for sentence in sentences:
+            longer = f"{said} {sentence}".strip()
+            if len(longer) > _LONGEST_DESCRIPTION:
+                break
+            said = longer
+        if len(said) >= _SHORTEST_DESCRIPTION:
+            return said
+    whole = " ".join([f"{title}.", *sentences])
+    return whole[: _LONGEST_DESCRIPTION - 2].rpartition(" ")[0] + " …"
 
 
 def changed_lines(one: str, other: str) -> tuple[list[int], list[int]]:
@@ -260,7 +267,7 @@ def _split(app: Sphinx, document: nodes.document) -> None:
         _link(section, group, docname_of(entries[name]), home)
         _register(app, document, section, entries[name], group)
     page += _index([entries[name] for name in sections], anchors, group)
-    _children(env)[group] = [docname_of(entries[name]) for name in sections]
+    children(env)[group] = [docname_of(entries[name]) for name in sections]
 
 
 def _complete(section: nodes.section, entry: Entry, setup: list[nodes.Node]) -> None:
@@ -384,7 +391,7 @@ def _index(
 # --------------------------------------------------------------- what Sphinx keeps of a build
 
 
-def _children(env: BuildEnvironment) -> dict[str, list[str]]:
+def children(env: BuildEnvironment) -> dict[str, list[str]]:
     """The documents that were made of each group."""
     if not hasattr(env, "gradbook_entries"):
         env.gradbook_entries = {}
@@ -401,16 +408,16 @@ def _make_known(env: BuildEnvironment, group: str, docname: str) -> None:
 def _list(app: Sphinx, document: nodes.document) -> None:
     """Put the documents of a group below it; the trees that pages show end at the group."""
     env = app.env
-    children = _children(env).get(env.docname)
-    if children:
-        env.toctree_includes[env.docname] = list(children)
-        for child in children:
+    ours = children(env).get(env.docname)
+    if ours:
+        env.toctree_includes[env.docname] = list(ours)
+        for child in ours:
             env.files_to_rebuild.setdefault(child, set()).add(env.docname)
 
 
 def _forget(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
     """The documents of a group go with it."""
-    for child in _children(env).pop(docname, ()):
+    for child in children(env).pop(docname, ()):
         app.emit("env-purge-doc", env, child)
         env.clear_doc(child)
         env.found_docs.discard(child)
@@ -419,11 +426,11 @@ def _forget(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
 
 def _merge(app: Sphinx, env: BuildEnvironment, docnames: set[str], other: Any) -> None:
     """Take them over from a process that read their group."""
-    for group in docnames & _children(other).keys():
-        _children(env)[group] = children = _children(other)[group]
-        for child in children:
+    for group in docnames & children(other).keys():
+        ours = children(env)[group] = children(other)[group]
+        for child in ours:
             _make_known(env, group, child)
-        env.merge_info_from(children, other, app)
+        env.merge_info_from(ours, other, app)
 
 
 def _find(
@@ -431,26 +438,26 @@ def _find(
 ) -> list[str]:
     """They are there as long as their group is; it is read again where one has been lost."""
     again = []
-    for group, children in _children(env).items():
+    for group, ours in children(env).items():
         if group not in env.found_docs:
             continue
-        for child in children:
+        for child in ours:
             _make_known(env, group, child)
             removed.discard(child)
-        if not all(Path(app.doctreedir, f"{child}.doctree").exists() for child in children):
+        if not all(Path(app.doctreedir, f"{child}.doctree").exists() for child in ours):
             again.append(group)
     return again
 
 
 def _read_groups_only(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
-    ours = {child for children in _children(env).values() for child in children}
+    ours = {child for some in children(env).values() for child in some}
     docnames[:] = [name for name in docnames if name not in ours]
     app.gradbook_groups = [name for name in docnames if name in _groups()]
 
 
 def _write_too(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """What comes from a group that was read has to be written."""
-    return [child for name in app.gradbook_groups for child in _children(env).get(name, ())]
+    return [child for name in app.gradbook_groups for child in children(env).get(name, ())]
 
 
 # ------------------------------------------------------------------------------- on the page
@@ -458,15 +465,19 @@ def _write_too(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def _arrange(app: Sphinx, document: nodes.document, docname: str) -> None:
     """Put the answer first."""
-    name = app.env.metadata[docname].get("entry")
-    if name is None or app.builder.format != "html":
+    about = app.env.metadata[docname]
+    if "entry" not in about or app.builder.format != "html":
         return
-    entry = load()[name]
+    entry, group = load()[about["entry"]], about["group"]
     section = next(document.findall(nodes.section))
     parts = _Parts.of(section)
     title = section[0]
     section.children = []
-    section += title
+    # Where one is: the group, above the title.
+    name = nodes.inline("", "", *app.env.titles[group].deepcopy().children)
+    address = app.builder.get_relative_uri(docname, group)
+    link = nodes.reference("", "", name, internal=True, refuri=address)
+    section += [_paragraph(link, name="entry-group"), title]
     named = parts.named
     for one in ("entry-message", "entry-because", "entry-cures"):
         if one in named:
@@ -547,6 +558,8 @@ def _tell_place(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
     """The side bar is that of the group; the source to be edited, too."""
+    if pagename in _groups() or "entry" in app.env.metadata.get(pagename, {}):
+        app.add_css_file("entries.css")
     group = app.env.metadata.get(pagename, {}).get("group")
     if group is None:
         return
@@ -561,8 +574,6 @@ def _tell_place(
         return str(made[key])
 
     context["toctree"] = tree
-    context["group_title"] = app.env.titles[group].astext()
-    context["group_link"] = app.builder.get_relative_uri(pagename, group)
     # The theme puts this behind the name of the page; an address with `..` is the same.
     context["page_source_suffix"] = f"/../{Path(app.env.doc2path(group)).name}"
 
