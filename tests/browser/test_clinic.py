@@ -45,6 +45,11 @@ def first(page):
     return page.locator(".clinic-results a").first.get_attribute("href")
 
 
+def entry_of(link):
+    """Id of the entry that a link leads to."""
+    return link.get_attribute("href").rpartition("/")[2].removesuffix(".html")
+
+
 @pytest.mark.parametrize("text", [TRACEBACK, TRACEBACK.splitlines()[-1], TRACEBACK * 500])
 def test_a_pasted_message_finds_its_entry(clinic, text):
     """One line, a whole traceback, or a long log."""
@@ -60,7 +65,7 @@ def test_the_result_leads_to_the_entry(clinic):
     clinic.keyboard.press("Tab")
     clinic.keyboard.press("Enter")
     clinic.wait_for_url("**/clinic/errors/no-graph.html")
-    assert clinic.locator("#no-graph").first.is_visible()
+    assert clinic.get_by_role("heading", level=1).inner_text().startswith("backward() on a loss")
 
 
 def test_a_traceback_of_ten_thousand_lines_is_answered_at_once(clinic):
@@ -74,7 +79,7 @@ def test_a_traceback_of_ten_thousand_lines_is_answered_at_once(clinic):
         assert took < BLINK
     clinic.get_by_label("Paste a message").focus()
     clinic.evaluate(PASTE, text)
-    assert first(clinic).endswith("#no-graph")
+    assert first(clinic).endswith("/no-graph.html")
     assert clinic.get_by_label("Paste a message").input_value() == text
 
 
@@ -96,7 +101,7 @@ def test_a_result_says_why_and_what_to_do(clinic):
     clinic.get_by_label("Paste a message").fill(
         "TypeError: expected tuple, but hook returned 'int'"
     )
-    clinic.wait_for_function("document.querySelector('.clinic-results a').href.includes('#hook-')")
+    clinic.wait_for_function("document.querySelector('.clinic-results a').href.includes('/hook-')")
     (told,) = [one for one in ENTRIES["hook-returned-wrong-type"].variants if one.source == "E84c"]
     assert f"{told.title}: " in result.inner_text().replace("`", "")
 
@@ -106,8 +111,10 @@ def test_several_messages_give_several_entries(clinic):
     text = f"{MESSAGE}\n{TRACEBACK}ValueError: optimizer got an empty parameter list\n"
     type_in(clinic, text)
     assert clinic.get_by_role("status").inner_text() == "2 entries:"
-    hrefs = [a.get_attribute("href") for a in clinic.locator(".clinic-results a").all()]
-    assert [href.partition("#")[2] for href in hrefs] == ["optimizer-empty", "no-graph"]
+    assert [*map(entry_of, clinic.locator(".clinic-results a").all())] == [
+        "optimizer-empty",
+        "no-graph",
+    ]
 
 
 def test_what_is_pasted_is_text(clinic):
@@ -163,5 +170,4 @@ def test_without_javascript_the_page_is_an_index(open_page):
     """Every entry has its link."""
     page = open_page(PAGE, java_script_enabled=False)
     assert page.get_by_label("Paste a message").count() == 0
-    links = {a.get_attribute("href").partition("#")[2] for a in page.locator("article a").all()}
-    assert set(ENTRIES) <= links
+    assert set(ENTRIES) <= {*map(entry_of, page.locator("article a").all())}

@@ -57,7 +57,8 @@ def places(doctree: nodes.document) -> Iterator[Place]:
     """All places on a page, in their order."""
     for node in doctree.findall(lambda one: isinstance(one, _OWN_ENTRY)):
         if isinstance(node, nodes.section):
-            yield _of_section(node)
+            if not _is_other_cause(node):
+                yield _of_section(node)
         elif isinstance(node, addnodes.desc):
             yield from _of_description(node)
         else:
@@ -69,8 +70,7 @@ def places(doctree: nodes.document) -> Iterator[Place]:
 def _of_section(section: nodes.section) -> Place:
     title = next(section.findall(nodes.title)).astext()
     messages = {
-        one.id: "\n".join((_flat(" ".join(one.examples)), *one.symptoms))
-        for one in load().entries
+        one.id: "\n".join((_flat(" ".join(one.examples)), *one.symptoms)) for one in load().entries
     }
     entry = next((name for name in section["ids"] if name in messages), None)
     is_page = isinstance(section.parent, nodes.document)
@@ -91,6 +91,11 @@ def _is_list(node: nodes.Node) -> bool:
 def _is_setup(node: nodes.Node) -> bool:
     """Whether a cell stands on the pages of all entries of a group."""
     return isinstance(node, nodes.Element) and entries.SETUP in node["classes"]
+
+
+def _is_other_cause(node: nodes.Node) -> bool:
+    """Whether a section is a part of an entry: it is found by the words of the message."""
+    return isinstance(node, nodes.section) and entries.OTHER in node["classes"]
 
 
 def _flat(text: str) -> str:
@@ -129,7 +134,7 @@ def _gather(node: nodes.Element, prose: list[str], code: list[str]) -> None:
             # Its parts belong together.
             texts = child.findall(nodes.Text)
             prose.append("".join(one for one in texts if not isinstance(one.parent, nodes.math)))
-        elif not (
+        elif _is_other_cause(child) or not (
             isinstance(child, (*_SKIPPED, *_OWN_ENTRY)) or _is_list(child) or _is_setup(child)
         ):
             _gather(child, prose, code)

@@ -51,13 +51,15 @@ def set_apart(html: str, count: int) -> str:
     code, _end, after = rest.rpartition(_END)
     # Pygments closes its elements at the end of each line.
     lines = code.removesuffix("\n").split("\n")
-    shown, asserted = "\n".join(lines[:-count]), "\n".join(lines[-count:])
+    shown, asserted = "\n".join(lines[:-count]), "\n" + "\n".join(lines[-count:])
+    if asserted.startswith("\n</span>"):  # a marked line is a block, with its end of line
+        shown, asserted = shown + "\n</span>", asserted.removeprefix("\n</span>")
     mark = (
         '<button type="button" class="checked" aria-expanded="false" '
         f'title="{_("The build asserts what the cell shows; the arrow keys go to the next mark")}">'
         f"{_('checked')}</button>"
     )
-    span = f'<span class="checks">\n{asserted}\n</span>'
+    span = f'<span class="checks">{asserted}\n</span>'
     return f"{before}{_PRE}{shown}{span}{_END}{mark}{after}"
 
 

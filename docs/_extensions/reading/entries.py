@@ -31,10 +31,10 @@ from sphinx.locale import _, get_translation
 
 from gradbook.understand.catalogue import Entry, load
 
-LIST, SETUP = "clinic-entries", "entry-setup"
+LIST, SETUP, OTHER = "clinic-entries", "entry-setup", "entry-other"
 _FIRST, _AFTER_THE_SEARCH = 10, 950  # the search, texts and downloads are made at 900
 _LONGEST_MESSAGE, _LONGEST_DESCRIPTION, _SHORTEST_DESCRIPTION = 240, 160, 40
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")  # those of Chinese, too
 # A line of these says what an example shows, and is no part of it.
 _SHOWS = re.compile(r"(?:with )?expect_error\(|assert\b|torch\.testing\.|print\(|#|$")
 
@@ -91,11 +91,11 @@ def description(entry: Entry) -> str:
 
 
 def changed_lines(one: str, other: str) -> tuple[list[int], list[int]]:
-    """The lines, from 1, in which two pieces of code differ; none if they have no line in common.
+    r"""The lines, from 1, in which two pieces of code differ; none if they have no line in common.
 
     Lines that only show something, indentation and comments do not count.
 
-    >>> changed_lines("x = f()\\nwith expect_error(E):\\n    x.g()", "x = f().h()\\nx.g()")
+    >>> changed_lines("x = f()\nwith expect_error(E):\n    x.g()", "x = f().h()\nx.g()")
     ([1], [1])
     """
     texts = [
@@ -290,7 +290,7 @@ def _complete(section: nodes.section, entry: Entry, setup: list[nodes.Node]) -> 
         words[-1] = nodes.Text(words[-1].astext().removesuffix("."))
         title = nodes.title("", "", *words, translatable=False)
         name = nodes.make_id(title.astext())
-        made = nodes.section("", title, *texts, ids=[name], names=[])
+        made = nodes.section("", title, *texts, ids=[name], names=[], classes=[OTHER])
         made.source, made.line = section.source, section.line
         section += made
 
@@ -324,9 +324,7 @@ def _link(node: nodes.Element, group: str, docname: str, home: dict[str, str]) -
             _to_document(link, load()[name], docname, link.children)
 
 
-def _to_document(
-    link: nodes.Element, entry: Entry, docname: str, text: list[nodes.Node]
-) -> None:
+def _to_document(link: nodes.Element, entry: Entry, docname: str, text: list[nodes.Node]) -> None:
     link.replace_self(_reference(entry, docname, text))
 
 
@@ -370,9 +368,7 @@ def _register(
     app.builder.write_doctree(docname, document, _cache=False)
 
 
-def _index(
-    entries: list[Entry], anchors: dict[str, list[str]], group: str
-) -> nodes.bullet_list:
+def _index(entries: list[Entry], anchors: dict[str, list[str]], group: str) -> nodes.bullet_list:
     """The entries of a group: title, message and cause."""
     found = nodes.bullet_list("", classes=[LIST])
     for entry in entries:

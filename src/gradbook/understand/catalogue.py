@@ -29,6 +29,10 @@ class Variant:
         when: a regular expression that finds messages with this cause; empty if the message
             does not tell.
         tell: how to tell that it is this one.
+        seen: regular expressions; a pasted text in which one is found has this cause.
+        unless: regular expressions; a pasted text in which one is found has another cause.
+        hints: regular expressions; each that is found in the message or in the program's own lines
+            makes this cause likelier.
     """
 
     title: str
@@ -37,6 +41,9 @@ class Variant:
     source: str = ""
     when: str = ""
     tell: str = ""
+    seen: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,10 @@ def load() -> Catalogue:
         entries=tuple(
             Entry(
                 **{name: _frozen(value) for name, value in row.items() if name != "variants"},
-                variants=tuple(Variant(**variant) for variant in row.get("variants", ())),
+                variants=tuple(
+                    Variant(**{name: _frozen(value) for name, value in one.items()})
+                    for one in row.get("variants", ())
+                ),
             )
             for row in data["entry"]
         ),

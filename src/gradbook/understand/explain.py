@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from gradbook.understand import catalogue, culprit
-from gradbook.understand.catalogue import BASE_URL, Entry, Match, Variant
+from gradbook.understand import catalogue, culprit, pasted
+from gradbook.understand.catalogue import BASE_URL, Entry, Variant
 from gradbook.understand.culprit.names import is_tensor, items_of, members
 from gradbook.understand.explanation import Explanation
 from gradbook.understand.modules import of_module
@@ -98,7 +98,8 @@ def _of_text(text: str) -> Explanation:
     found = catalogue.find(text)
     if not found and "&" in text:  # copied from the source of a web page
         found = catalogue.find(html.unescape(text[-_LONGEST_SEARCH:]))
-    details = _last_line(text[-_LONGEST_SEARCH:])
+    place = pasted.last_line(pasted.frames(text))
+    details = {} if place is None else {"line": f"{place.file}:{place.line}: {place.code}"}
     if not found:
         return _unknown(text, details)
     if found[1:]:
@@ -111,28 +112,22 @@ def _of_text(text: str) -> Explanation:
     if entry.context:
         more.append(_PYTHONS_WORDS)
     finding = culprit.Finding(facts=facts, details=details)
-    _tell_second(entry, found[1:], finding)
-    if entry.id == "modified-in-place" and _TURNED.search(found[0].message):
-        finding.likely.append("E40b")
+    finding.facts += [
+        f"The text also has `{match.entry.id}`: {match.entry.title}." for match in found[1:]
+    ]
+    message = found[0].message
+    told = pasted.cause_of(entry, message, text)
+    if told is not None and not told.when:  # the message alone is looked at below
+        finding.variant = told.source
+    left = pasted.likely(entry, message, text)
+    finding.likely += [one.source for one in left]
+    finding.excluded |= {one.source for one in entry.variants} - set(finding.likely)
+    if any(one.source == "E40b" and pasted.hinted(one, message) for one in left):
         finding.facts.append(
             "A matrix that was turned around, as this one, is the weight of a Linear layer: as a "
             "rule an optimizer stepped between the forward pass and this backward."
         )
-    return _of_entry(entry, finding, found[0].message, more)
-
-
-# The product of a Linear layer saves its weight turned around.
-_TURNED = re.compile(r"\[\d+, \d+\]\], which is output 0 of (?:AsStrided|T)(?:Backward0?)?,")
-
-
-def _tell_second(entry: Entry, others: Iterable[Match], finding: culprit.Finding) -> None:
-    """Another message of the same text: torch often warns of the cause before the error."""
-    for match in others:
-        finding.facts.append(f"The text also has `{match.entry.id}`: {match.entry.title}.")
-        if entry.id == "no-graph" and match.entry.id == "checkpoint-inputs-no-grad":
-            finding.variant = "E01d"
-        elif entry.id == "grad-is-none" and match.entry.id == "non-leaf-grad":
-            finding.excluded |= {"E16", "E16d"}
+    return _of_entry(entry, finding, message, more)
 
 
 def _of_exception(error: BaseException) -> Explanation:
@@ -274,35 +269,3 @@ def _unknown(text: str, details: dict[str, str]) -> Explanation:
         url=BASE_URL + "clinic/index.html",
         details=details,
     )
-
-
-# A frame as Python, also behind torchrun's `[rank0]:`, and as IPython writes it: first the file,
-# then a few lines, of which an arrow points at one.
-_FRAME = re.compile(r'(?:\[\w+\]:)?[^\w"]*File "([^"]+)", line (\d+), in ')
-_CELL = re.compile(r"(?:Cell (In ?\[\d+\])|(?:File )?([~/\w.<>\\:-]{1,300}?)(?::\d+,)? in )")
-_ARROW = re.compile(r"-{1,6}> ?(\d+) (.*)")
-_RANK = re.compile(r"^\[\w+\]:")
-_LIBRARY = re.compile(r"(site|dist)-packages|lib/python\d|<frozen ")
-
-
-def _last_line(text: str) -> dict[str, str]:
-    """The last line of a pasted traceback that is not in a library."""
-    lines = text.splitlines()
-    frames: list[tuple[str, str, str]] = []
-    cell = ""
-    for number, line in enumerate(lines):
-        if frame := _FRAME.match(line):
-            source = "".join(lines[number + 1 : number + 2])
-            frames.append((frame[1], frame[2], _RANK.sub("", source)))
-        elif header := _CELL.match(line):
-            cell = header[1] or header[2]
-        elif (arrow := _ARROW.match(line)) and cell:
-            frames.append((cell, arrow[1], arrow[2]))
-    own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
-    if not frames:
-        return {}
-    file, number_of_line, source = (own or frames)[-1]
-    return {"line": f"{file}:{number_of_line}: {source.strip()[:_LONGEST_LINE]}"}
-
-
-_LONGEST_LINE = 200

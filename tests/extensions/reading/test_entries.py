@@ -283,16 +283,19 @@ def test_the_search_finds_the_page(site):
     """Not the list, and not by what all entries import."""
     places = (site.folder / "site" / "html" / "_static" / "search" / "places.js").read_text("utf-8")
     assert f'"{ENTRY}":[["","message","backward() on a loss that has no graph"' in places
-    assert "element 0 of tensors" not in places.partition('"clinic/errors/backward":')[2].split(
-        '"clinic/'
-    )[0]
+    assert (
+        "element 0 of tensors"
+        not in places.partition('"clinic/errors/backward":')[2].split('"clinic/')[0]
+    )
     assert '"expect_error' not in places.partition(f'"{OTHER}":')[2].partition('"clinic/')[0]
 
 
 def test_the_lists_of_pages_have_them(site):
     """For search engines, and for programs that read text, in the order of the groups."""
     out = site.folder / "site" / "html"
-    assert f"<loc>https://example.org/{ENTRY}.html</loc>" in (out / "sitemap.xml").read_text("utf-8")
+    assert f"<loc>https://example.org/{ENTRY}.html</loc>" in (out / "sitemap.xml").read_text(
+        "utf-8"
+    )
     assert message(NO_GRAPH) in (out / f"{ENTRY}.md").read_text("utf-8")
 
 
@@ -350,7 +353,10 @@ def test_every_entry_has_a_description(entry):
 
 def test_descriptions_and_titles_differ():
     """So that two results of a search engine are told apart."""
-    for texts in ([description(e) for e in CATALOGUE.entries], [e.title for e in CATALOGUE.entries]):
+    for texts in (
+        [description(e) for e in CATALOGUE.entries],
+        [e.title for e in CATALOGUE.entries],
+    ):
         assert sorted(text for text in texts if texts.count(text) > 1) == []
 
 
