@@ -32,6 +32,7 @@ PAGES = [name for name in ALL if not name.startswith("zh-tw/")]
 CHINESE = [
     *("index.html", "search.html", "404.html", "learn/index.html", "learn/backward.html"),
     *("learn/digits.html", "clinic/index.html", "clinic/errors/backward.html"),
+    "clinic/errors/no-graph.html",
     *("howto/clip-gradients.html", "deeper/build-your-own.html", "reference/api.html"),
     *("reference/cheat-sheet.html", "reference/glossary.html", "reference/versions.html"),
     "about/checking.html",
@@ -217,11 +218,7 @@ def contexts(browser: "Browser") -> Iterator[dict[int, "BrowserContext"]]:
 
 @pytest.fixture(
     scope="session",
-<<<<<<< HEAD
     params=[(name, width) for name in VISITED for width in (PHONE, DESK)],
-=======
-    params=[(name, width) for name in VISITED for width in (PHONE, DESK)],
->>>>>>> 9fc55b2 (A pasted text is asked for its likeliest cause: torch's frames, other messages and the program's own lines decide, by the catalogue)
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
 def visit(

@@ -51,7 +51,11 @@ class _Texts(SphinxDirective, ABC):
             for node in made:
                 for one in node.findall(nodes.TextElement):
                     one["translatable"] = False  # it is already
-            found += [nodes.container("", *made, classes=[f"entry-{name}"])] if name else made
+            if name:
+                part = nodes.container("", *made, classes=[f"entry-{name}"])
+                part["argument"] = self.arguments[0]
+                made = [part]
+            found += made
         return found
 
     def block(self, title: str, texts: tuple[str, ...]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.locale import _, get_translation
 
 from gradbook.understand.catalogue import Entry, load
+from reading.wording import UNTRANSLATED
 
 LIST, SETUP, OTHER = "clinic-entries", "entry-setup", "entry-other"
 _FIRST, _AFTER_THE_SEARCH = 10, 950  # the search, texts and downloads are made at 900
@@ -266,7 +267,7 @@ def _split(app: Sphinx, document: nodes.document) -> None:
         _complete(section, entries[name], setup)
         _link(section, group, docname_of(entries[name]), home)
         _register(app, document, section, entries[name], group)
-    page += _index([entries[name] for name in sections], anchors, group)
+    page += _index(env, [entries[name] for name in sections], anchors, group)
     children(env)[group] = [docname_of(entries[name]) for name in sections]
 
 
@@ -289,7 +290,8 @@ def _complete(section: nodes.section, entry: Entry, setup: list[nodes.Node]) -> 
         words = [one for one in next(head.findall(nodes.strong)).children if one.astext()]
         words[-1] = nodes.Text(words[-1].astext().removesuffix("."))
         title = nodes.title("", "", *words, translatable=False)
-        name = nodes.make_id(title.astext())
+        # In every language the same.
+        name = next(one for one in entry.variants if one.source == texts[0]["argument"]).anchor
         made = nodes.section("", title, *texts, ids=[name], names=[], classes=[OTHER])
         made.source, made.line = section.source, section.line
         section += made
@@ -368,7 +370,9 @@ def _register(
     app.builder.write_doctree(docname, document, _cache=False)
 
 
-def _index(entries: list[Entry], anchors: dict[str, list[str]], group: str) -> nodes.bullet_list:
+def _index(
+    env: BuildEnvironment, entries: list[Entry], anchors: dict[str, list[str]], group: str
+) -> nodes.bullet_list:
     """The entries of a group: title, message and cause."""
     found = nodes.bullet_list("", classes=[LIST])
     for entry in entries:
@@ -379,7 +383,10 @@ def _index(entries: list[Entry], anchors: dict[str, list[str]], group: str) -> n
         item += _paragraph(nodes.strong("", "", link), name="entry-title")
         if said := message(entry):
             item += _paragraph(nodes.literal("", said), name="entry-message")
-        item += _paragraph(*_inline(_text(entry.because[0])), name="entry-cause")
+        cause = _text(entry.because[0])
+        item += _paragraph(*_inline(cause), name="entry-cause")
+        if env.config.language != "en" and cause == entry.because[0]:
+            item[-1]["classes"] += UNTRANSLATED
         found += item
     return found
 

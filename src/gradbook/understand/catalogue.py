@@ -45,6 +45,11 @@ class Variant:
     unless: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
 
+    @property
+    def anchor(self) -> str:
+        """Id of its heading on the page of the entry; the same in every language."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
 
 @dataclass(frozen=True)
 class Group:
