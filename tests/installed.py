@@ -17,7 +17,7 @@ RuntimeError: element 0 of tensors does not require grad and does not have a gra
 """
 FILES = (
     *("__init__.pyi", "py.typed", "understand/catalogue.toml"),
-    *("see/display/player.css", "see/display/player.js"),
+    *("see/display/player.css", "see/display/player.js", "see/display/modules.js"),
 )
 
 

@@ -325,7 +325,7 @@ def test_a_dict_has_all_that_a_node_knows():
     found = graph(x.exp() * torch.ones(3), params={"x": x}).to_dict()
     saved = {"dtype": "float32", "version": 0, "edited": None, "packed": False, "released": False}
     plain = {"saved": {}, "constants": 0, "tensor_name": None, "is_leaf": False, "line": None}
-    plain |= {"dtype": "float32", "module": None}
+    plain |= {"dtype": "float32", "module": None, "other_names": []}
     assert found["nodes"] == [
         plain
         | {"id": 0, "name": "MulBackward0", "shape": [2, 3], "constants": 1}

@@ -226,7 +226,8 @@ def scripts(app: Sphinx) -> list[Path]:
     folders = [Path(app.srcdir, folder) for folder in app.config.html_static_path]
     folders.append(_SPHINX / "themes" / "basic" / "static")
     found = [path for folder in folders for path in sorted(folder.glob("*.js"))]
-    return [Path(str(resources.files("gradbook.see.display") / "player.js")), *found]
+    players = resources.files("gradbook.see.display")
+    return [*(Path(str(players / name)) for name in ("player.js", "modules.js")), *found]
 
 
 def words_of(path: Path) -> list[str]:

@@ -43,7 +43,7 @@ SENTENCES = (
     "node",
     "what it does with the gradient",
     "{count} steps are not shown",
-    "{count} steps: too many to play. The first and the last ones:",
+    "The first and the last {count} of {count2} steps",
     # a drawing
     "Drawing of a graph with {part}",
     "Backward graph: {part}, {part2}, {part3}, {part4} saved",
@@ -51,6 +51,10 @@ SENTENCES = (
     "From inputs to outputs: {links}. Output: {part}.",
     "From inputs to outputs: {links}. Outputs: {part}.",
     "{count} nodes, shown folded into {count2}",
+    "{count} nodes, shown by module in {count2} boxes",
+    "{count} nodes, shown by module in {count2} box",
+    "which module made what is guessed from the parameters",
+    "What is inside of {part}",
     "line {count}: {code}",
     # a history; its caption has one or two of them
     "best: epoch {count}, {name} {value}",
@@ -97,8 +101,20 @@ PARTS = (
     "saved {tensor} at version {count}",
     "edited since: now version {count}",
     "a run of {count} nodes",
+    "mostly {name}",
+    "{name}, call {count}",
+    "{name}, in a loop",
+    "{name}, in turn",
+    "the model",
+    "the model {shape}",
+    "{count} calls",
+    "from {name}",
+    "to {name}",
+    "grad {value}",
     "{count} operation: {names}",
     "{count} operations: {names}",
+    "{names} and {count} more kinds",
+    "{names} and {count} more kind",
     "leaf {count}",
     "# line {count}: {code}",
     "output",
@@ -112,6 +128,7 @@ PARTS = (
             ("", "byte", "bytes"),
             ("", "tensor", "tensors"),
             ("", "parameter", "parameters"),
+            ("", "module", "modules"),
             ("", "output", "outputs"),
             ("+ ", "constant", "constants"),
         )
@@ -128,7 +145,7 @@ _ELEMENT = re.compile(
     re.DOTALL,
 )
 # What is known of a node stands in a line, its parts apart by two spaces.
-_BETWEEN = {"caption": "(; )", "td": "(  )", "title": "(  )"}
+_BETWEEN = {"caption": "(; )", "td": "(  )", "title": "(  )", "text": "( · )"}
 _LABEL = re.compile(r'(aria-label=")([^"]*)(?=")')
 
 

@@ -1,7 +1,7 @@
 """The graph that autograd recorded, as plain data."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node as AutogradNode
 
 from gradbook.see import torch_internals
-from gradbook.see.display import drawing, text
+from gradbook.see.display import drawing, modules, nested, opening, text
+from gradbook.see.display.folding import Sketch
 from gradbook.see.lines import SourceLine
-from gradbook.see.modules import Modules, modules_of
+from gradbook.see.modules import modules_of
 from gradbook.see.nodes import Edge, Node, SavedTensor
+from gradbook.see.places import Modules
 
 Params = nn.Module | Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
 """What names tensors: a module, ``{name: tensor}``, or pairs, as of ``named_parameters()``."""
@@ -37,8 +39,11 @@ class BackwardGraph:
     _edges: Sequence[tuple[int, int, int]] = field(repr=False)
     _columns: Sequence[torch_internals.SavedColumn] = field(repr=False, default=())
     _unusual: Mapping[int, torch_internals.Saved] = field(repr=False, default_factory=dict)
+    _unusual_memory: Mapping[int, Mapping[Any, int]] = field(repr=False, default_factory=dict)
+    _owned: Collection[Any] = field(repr=False, default=())
     _constants: Mapping[int, int] = field(repr=False, default_factory=dict)
     _tensor_names: Mapping[int, str] = field(repr=False, default_factory=dict)
+    _aliases: Mapping[int, tuple[str, ...]] = field(repr=False, default_factory=dict)
     _leaves: Mapping[int, tuple[int, ...] | None] = field(repr=False, default_factory=dict)
     _lines: Mapping[int, object] = field(repr=False, default_factory=dict)
     _modules: Modules | None = field(repr=False, default=None)
@@ -59,6 +64,16 @@ class BackwardGraph:
     def _saved(self) -> Mapping[int, torch_internals.Saved]:
         return torch_internals.by_node(self._columns, self._unusual)
 
+    @cached_property
+    def _memory(self) -> Mapping[int, Mapping[Any, int]]:
+        """What each node keeps alive beside the leaves: a key for each storage, and its bytes."""
+        found = torch_internals.memory_by_node(self._columns, self._unusual_memory)
+        for held in found.values():
+            for key in self._owned:
+                if key in held:
+                    del held[key]
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         """All of it as plain data, so that it can be copied and stored."""
         return {"_shapes": self._shapes, "_dtypes": self._dtypes} | self.__dict__ | {"_results": ()}
@@ -77,6 +92,7 @@ class BackwardGraph:
                 },
                 constants=self._constants.get(number, 0),
                 tensor_name=self._tensor_names.get(number),
+                other_names=self._aliases.get(number, ()),
                 is_leaf=number in self._leaves,
                 line=cast("SourceLine | None", self._lines.get(number)),
                 module=self._module_of(number),
@@ -120,25 +136,45 @@ class BackwardGraph:
     def __str__(self) -> str:
         return self.to_text()
 
-    def to_text(self, *, fold: bool | None = None) -> str:
+    def _sketch(self, fold: bool | None, depth: int | str | None) -> Sketch:
+        return modules.sketch_of(self, fold, depth)
+
+    def to_text(self, *, fold: bool | None = None, depth: int | str | None = None) -> str:
         """A tree for a terminal, from the outputs down to the leaves.
 
+        A graph whose modules are known (`params` was a module) and that has more than 30 nodes is
+        shown by module: exactly, if the model ran under `record_modules`; else by a guess.
+
         Args:
-            fold: draw runs of nodes as one; by default if there are more than 150 nodes.
+            fold: draw what belongs together as one; by default if there is too much to read: more
+                than 30 nodes by module, more than 150 without.
+            depth: how far modules are opened: 0 shows the model as one box, 1 its submodules; or
+                the name of a module, to see its inside. By default as far as leaves 30 boxes.
+
+        Raises:
+            TypeError: an argument is of another type.
+            ValueError: `depth` is negative, names no module, or is given where none is known.
         """
-        return text.to_text(self, fold=fold)
+        return text.to_text(self, self._sketch(fold, depth))
 
-    def to_mermaid(self, *, fold: bool | None = None) -> str:
-        """A Mermaid flowchart, inputs on top."""
-        return text.to_mermaid(self, fold=fold)
+    def to_mermaid(self, *, fold: bool | None = None, depth: int | str | None = None) -> str:
+        """A Mermaid flowchart, inputs on top; arguments as of `to_text`."""
+        return text.to_mermaid(self, self._sketch(fold, depth))
 
-    def to_dot(self, *, fold: bool | None = None) -> str:
-        """The graph in Graphviz's language, inputs on top."""
-        return text.to_dot(self, fold=fold)
+    def to_dot(self, *, fold: bool | None = None, depth: int | str | None = None) -> str:
+        """The graph in Graphviz's language, inputs on top; arguments as of `to_text`."""
+        return text.to_dot(self, self._sketch(fold, depth))
 
-    def to_svg(self, *, fold: bool | None = None) -> str:
-        """A drawing, inputs on top; colours follow a light or dark page."""
-        return drawing.to_svg(self, fold=fold)
+    def to_svg(self, *, fold: bool | None = None, depth: int | str | None = None) -> str:
+        """A drawing, inputs on top; arguments as of `to_text`.
+
+        Colours follow a light or dark page.
+        """
+        sketch = self._sketch(fold, depth)
+        if sketch.by_module:
+            style = f"<style>{drawing.STYLE}</style>"
+            return nested.svg_of(sketch, len(self.roots), style=style)
+        return drawing.to_svg(self, sketch)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""
@@ -163,6 +199,7 @@ class BackwardGraph:
                     },
                     "constants": node.constants,
                     "tensor_name": node.tensor_name,
+                    "other_names": list(node.other_names),
                     "is_leaf": node.is_leaf,
                     "line": str(node.line) if node.line is not None else None,
                     "module": node.module,
@@ -178,7 +215,9 @@ class BackwardGraph:
         }
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": self.to_text(), "text/html": drawing.to_html(self)}
+        sketch = self._sketch(None, None)
+        html = opening.to_html(self) if sketch.by_module else drawing.to_html(self, sketch)
+        return {"text/plain": text.to_text(self, sketch), "text/html": html}
 
 
 def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
@@ -223,7 +262,7 @@ def read_graph(
 def _read(
     roots: list[AutogradNode],
     found: dict[AutogradNode, torch_internals.Edges],
-    leaf_names: dict[int, str],
+    leaf_names: dict[int, list[str]],
     node_names: dict[AutogradNode, str],
     params: Params | None,
 ) -> BackwardGraph:
@@ -242,20 +281,25 @@ def _read(
     nodes = list(found)
     names = {ids[node]: name for node, name in node_names.items() if node in ids}
     leaves: dict[int, tuple[int, ...] | None] = {}
+    owned = set()
+    aliases: dict[int, tuple[str, ...]] = {}
     unnamed = []
     for number in ends:
         leaf = torch_internals.leaf_of(nodes[number])
         if leaf is not None:
             leaves[number] = torch_internals.shape_of(leaf)
+            owned.add(torch_internals.storage_of(leaf)[0])
             if id(leaf) in leaf_names:
-                names[number] = leaf_names[id(leaf)]
+                names[number], *others = leaf_names[id(leaf)]
+                if others:
+                    aliases[number] = tuple(others)
             else:
                 unnamed.append(number)
     named = {*names}
     _name_as_written(names, unnamed, found, ids)
     _number_leaves(names, [number for number in unnamed if number not in names])
     storages: dict[Any, int] = {}
-    columns, unusual = torch_internals.saved_columns(nodes, storages)
+    columns, unusual, memory = torch_internals.saved_columns(nodes, storages)
     return BackwardGraph(
         saved_nbytes=sum(storages.values()),
         roots=tuple(ids[root] for root in roots),
@@ -264,8 +308,11 @@ def _read(
         _edges=edges,
         _columns=columns,
         _unusual=unusual,
+        _unusual_memory=memory,
+        _owned=owned,
         _constants=constants,
         _tensor_names=names,
+        _aliases=aliases,
         _leaves=leaves,
         _lines=torch_internals.lines(nodes),
         _modules=modules_of(nodes, edges, {n: names[n] for n in leaves if n in named}, params),
@@ -368,10 +415,18 @@ def root_of(tensor: Tensor, caller: str) -> AutogradNode:
     )
 
 
-def _names(params: Params | None) -> tuple[dict[int, str], dict[AutogradNode, str]]:
+def _names(params: Params | None) -> tuple[dict[int, list[str]], dict[AutogradNode, str]]:
     """Names by identity of the leaf, and by node for tensors that are none."""
     named = named_tensors(params)
-    leaves = {id(tensor): name for name, tensor in named.items() if tensor.grad_fn is None}
+    leaves: dict[int, list[str]] = {}
+    for name, tensor in named.items():
+        if tensor.grad_fn is None:
+            leaves.setdefault(id(tensor), []).append(name)
+    if isinstance(params, nn.Module):  # a shared parameter goes by its first name
+        for name, tensor in params.named_parameters(remove_duplicate=False):
+            known = leaves.setdefault(id(tensor), [])
+            if name not in known:
+                known.append(name)
     nodes = {tensor.grad_fn: name for name, tensor in named.items() if tensor.grad_fn is not None}
     return leaves, nodes
 

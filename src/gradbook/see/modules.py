@@ -13,46 +13,9 @@ from torch.autograd.graph import Node
 
 from gradbook.see import torch_internals
 from gradbook.see.origins import tensors
+from gradbook.see.places import ModuleFacts, Modules, Place
 
 _WITHOUT_FORWARD = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleFacts:
-    """What is told of a module.
-
-    Attributes:
-        name: its class, ``"Linear"``; empty if only names of parameters are known.
-        shape: of what its last call returned (of the first tensor in it); None if unknown.
-        parameters: how many numbers its parameters have, those of its submodules included.
-    """
-
-    name: str
-    shape: tuple[int, ...] | None
-    parameters: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A call of a module: its qualified name, ``""`` for the whole model, and which call it was."""
-
-    path: str
-    call: int
-
-
-@dataclass(frozen=True, slots=True)
-class Modules:
-    """The modules of a graph.
-
-    Attributes:
-        guessed: nobody noted which module made what: the parameters tell, as far as they can.
-        facts: of each module, by its qualified name.
-        places: the call that each node belongs to; a node that no module made has none.
-    """
-
-    guessed: bool
-    facts: Mapping[str, ModuleFacts]
-    places: Mapping[int, Place]
 
 
 @dataclass(slots=True)
@@ -118,7 +81,8 @@ class _Recorder(threading.local):
         def enter(_module: nn.Module, _arguments: object) -> None:
             if not self._running:
                 self._first = torch_internals.sequence_number()
-            place = Place(path, self._tree.calls[path])
+            around = self._running[-1] if self._running else None
+            place = Place(path, self._tree.calls[path], around)
             self._tree.calls[path] += 1
             self._running.append(place)
             self._note(place)
@@ -213,12 +177,19 @@ def _recorded(
         prefixes[key] = prefix = _free(tree.facts[""].name, facts) if several else ""
         facts.update((_joined(prefix, path), one) for path, one in tree.facts.items())
     places = {
-        number: Place(_joined(prefixes[id(tree)], place.path), place.call)
+        number: _prefixed(prefixes[id(tree)], place)
         for number, (tree, place) in found.items()
         if place is not None
     }
     _place_leaves(places, edges, leaves, {} if several else facts)
     return Modules(False, facts, places)
+
+
+def _prefixed(prefix: str, place: Place) -> Place:
+    if not prefix:
+        return place
+    within = None if place.within is None else _prefixed(prefix, place.within)
+    return Place(_joined(prefix, place.path), place.call, within)
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:
@@ -262,10 +233,10 @@ def _guessed(
     leaves: Mapping[int, str],
     facts: Mapping[str, ModuleFacts],
 ) -> dict[int, Place]:
-    """What uses a parameter is of its module; what runs between two modules, of both.
+    """What uses a parameter is of its module; what runs after it, of the module around that.
 
-    So a box may hold less than its module made, and not more, but for what is between two calls of
-    functions inside of one module.
+    What runs between two uses of one module's parameters is of that module, as in a loop, and then
+    also what follows. Nothing is told of what runs before the first parameter and after the last.
     """
     places: dict[int, Place] = {}
     _place_leaves(places, (), leaves, facts)
@@ -282,18 +253,25 @@ def _guessed(
     for number in reversed(order):
         following = own.get(number, following)
         after[number] = following
+    busy = set()
     last: str | None = None
     for number in order:
         last = own.get(number, last)
-        before, behind = last, after[number]
-        if behind is not None and before is not None:
-            places[number] = Place(own.get(number) or _common(before, behind, facts), 0)
+        if number not in own and last is not None and last == after[number]:
+            busy.add(last)
+    last = None
+    for number in order:
+        last = own.get(number, last)
+        if last is None or after[number] is None:
+            continue
+        inside = number in own or last in busy
+        places[number] = Place(last if inside else _around(last, facts), 0)
     return places
 
 
-def _common(one: str, other: str, facts: Mapping[str, ModuleFacts]) -> str:
-    """The innermost module that holds both."""
-    path = one
-    while path and (path not in facts or not (other == path or other.startswith(path + "."))):
-        path = _parent(path)
-    return path
+def _around(path: str, facts: Mapping[str, ModuleFacts]) -> str:
+    """The module that holds another one; itself, if none does."""
+    outer = _parent(path)
+    while outer and outer not in facts:
+        outer = _parent(outer)
+    return outer if outer in facts else path

@@ -51,6 +51,7 @@ class Node:
         saved: the tensors it keeps for backward, by the name in torch's formula.
         constants: how many of its inputs need no gradient.
         tensor_name: the name of the leaf, or of another tensor that was named in `params`.
+        other_names: further names of a leaf that `params` names several times, as of tied weights.
         is_leaf: whether this is the place where a leaf's gradient is added up.
         line: the source line that made it, under `record_lines`.
         module: the qualified name of the module whose forward made it, under `record_modules`
@@ -67,3 +68,4 @@ class Node:
     is_leaf: bool
     line: SourceLine | None
     module: str | None = None
+    other_names: tuple[str, ...] = ()

@@ -4,8 +4,9 @@ The pass waits for them, and may have a hundred thousand nodes: numbers are copi
 only read when somebody asks for a step.
 """
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -144,6 +145,27 @@ class Record:
             forward.operands_of(node.name, self.inputs[number], saved, self._values, made),
             {name: settled(one) for name, one in saved.items()},
         )
+
+    def norm_into(self, nodes: Collection[int]) -> float | None:
+        """The norm of the gradient that came into some nodes from others; None if none came."""
+        inside = set(nodes)
+        found = []
+        for number in inside:
+            if inside.issuperset(self._senders.get(number, ())) and number not in self._graph.roots:
+                continue
+            for one in self.incoming.get(number, ()):
+                value = settled(one)
+                if value is not None and value.norm is not None:
+                    found.append(value.norm)
+        return math.hypot(*found) if found else None
+
+    @cached_property
+    def _senders(self) -> dict[int, list[int]]:
+        """The nodes that send to each node; without any, it is an output."""
+        found: dict[int, list[int]] = {}
+        for src, dst, _ in self._graph._edges:
+            found.setdefault(dst, []).append(src)
+        return found
 
     @cached_property
     def _values(self) -> dict[int, Glance]:

@@ -48,6 +48,9 @@ class Replay:
     def _step(self, index: int) -> Step:
         return self._record.step(index)
 
+    def _norm_into(self, nodes: Sequence[int]) -> float | None:
+        return self._record.norm_into(nodes)
+
     def inputs_of(self, step: Step) -> tuple[int | None, ...]:
         """For each outgoing gradient of `step` the id of the node it goes to; None: nowhere."""
         return tuple(child for child, _ in self._inputs[step.node.id])

@@ -393,12 +393,16 @@ class SavedColumn(NamedTuple):
     shapes: list[tuple[int, ...]]
     dtypes: list[torch.dtype]
     nbytes: list[int]
+    memory: list[int]
+    """Addresses: tensors that share memory have the same."""
 
 
 def saved_columns(
     nodes: Sequence[Node], storages: dict[Any, int]
-) -> tuple[list[SavedColumn], dict[int, Saved]]:
+) -> tuple[list[SavedColumn], dict[int, Saved], dict[int, dict[Any, int]]]:
     """What nodes saved, as values that hold no tensor: by class, and the unusual ones by node.
+
+    The last part is the memory that the unusual ones hold.
 
     This is most of what reading a graph costs, so all nodes of a class are read at once.
 
@@ -420,11 +424,15 @@ def saved_columns(
             column = _column(own, numbers, names, storages, unusual)
             if column is not None:
                 columns.append(column)
-    return columns, {
-        number: values
-        for number in sorted(unusual)
-        if (values := saved_values(nodes[number], storages))
-    }
+    apart: dict[int, Saved] = {}
+    memory: dict[int, dict[Any, int]] = {}
+    for number in sorted(unusual):
+        memory[number] = {}
+        values = saved_values(nodes[number], memory[number])
+        storages.update(memory[number])
+        if values:
+            apart[number] = values
+    return columns, apart, memory
 
 
 def _column(
@@ -469,7 +477,7 @@ def _column(
         return None
     storages.update(zip(pointers, nbytes, strict=True))
     storages.pop(0, None)
-    return SavedColumn(field, numbers, shapes, dtypes, nbytes)
+    return SavedColumn(field, numbers, shapes, dtypes, nbytes, pointers)
 
 
 def _was_never_saved(node: Node, raw: Any, getter: str) -> bool:
@@ -486,10 +494,23 @@ def by_node(columns: Iterable[SavedColumn], unusual: Mapping[int, Saved]) -> dic
     """What `saved_columns` found, by node."""
     found: dict[int, Saved] = {}
     for field, *lists in columns:
-        for number, shape, dtype, nbytes in zip(*lists, strict=True):
+        for number, shape, dtype, nbytes, _ in zip(*lists, strict=True):
             values = (field, (shape, dtype, nbytes, 0, None, False, False))
             found[number] = (*found.get(number, ()), values)
     return {**found, **unusual}
+
+
+def memory_by_node(
+    columns: Iterable[SavedColumn], unusual: Mapping[int, Mapping[Any, int]]
+) -> dict[int, dict[Any, int]]:
+    """The memory that each node holds: a key for each storage, and its bytes."""
+    found: dict[int, dict[Any, int]] = {}
+    for column in columns:
+        for number, key, nbytes in zip(column.nodes, column.memory, column.nbytes, strict=True):
+            if number not in unusual:
+                found.setdefault(number, {})[key] = nbytes
+    found.update((number, dict(one)) for number, one in unusual.items())
+    return found
 
 
 def saved_values(node: Node, storages: dict[Any, int]) -> Saved:

@@ -5,12 +5,15 @@ import torch
 from torch import nn
 
 import pseudo
-from gradbook import explain, fit, graph, record_lines, replay
+from gradbook import explain, fit, graph, record_lines, record_modules, replay
 from reading import wording
 from translated import read_html, untranslated
 
 # Names of variables, files, inputs and functions; an entry, by its name.
-NAMES = "x b y out sum detach loss weight bias test_wording py self other mean cos no-graph"
+NAMES = (
+    "x b y out sum detach loss weight bias test_wording py self other mean cos no-graph"
+    " Sequential Linear Model Tanh RNNCell first act cell weight_hh weight_ih bias_hh bias_ih"
+)
 
 
 def a_product():
@@ -71,6 +74,26 @@ def a_folded_graph():
     return graph(model(torch.ones(1, 2)), params=model)
 
 
+def by_module():
+    """Modules called once, several times and in a loop, and the gradients that came to them."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.act, self.cell = nn.Linear(2, 2), nn.Tanh(), nn.RNNCell(2, 2)
+
+        def forward(self, x):
+            h = x = self.act(self.first(self.act(self.first(x) * 2)))
+            for _ in range(30):
+                h = self.cell(x, h * 2)
+            return h
+
+    model = Model()
+    with record_modules(model):
+        loss = model(torch.ones(1, 2)).sum()
+    return replay(loss, params=model)
+
+
 def a_history():
     """Of a short training."""
     model = nn.Linear(2, 1)
@@ -96,6 +119,7 @@ def an_explanation():
             freed,
             a_folded_graph,
         ),
+        by_module,
         *(a_history, an_explanation),
     ],
 )

@@ -239,12 +239,33 @@ def test_an_edited_tensor_is_told_in_full_and_in_red():
     assert not any("saved" in text for text in texts(root, "small"))
 
 
-def test_long_names_are_cut_in_the_middle_and_stand_whole_in_the_tooltip():
+def test_long_names_are_broken_and_stand_whole_in_the_tooltip():
     """A name of 99 letters does not make the drawing wide."""
     root = parse(weird())
-    assert "x" * 17 + "…" + "x" * 17 in texts(root, "name")
-    assert "層" * 8 + "…" + "層" * 8 in texts(root, "name")
+    shown = "".join(texts(root, "name"))
+    assert "x" * 99 in shown
+    assert all(drawing.columns(line) <= 48 for line in texts(root, "name"))
     assert any("x" * 99 in title.text for title in root.iter(f"{SVG}title"))
+
+
+def test_no_two_leaves_share_a_label():
+    """Names that differ in the middle are not cut there."""
+    names = [f"base_model.model.h.{number}.lora_A.default.weight" for number in range(2)]
+    w = {name: torch.ones(2, requires_grad=True) for name in names}
+    root = parse(graph(w[names[0]] * w[names[1]], params=w))
+    shown = "".join(texts(root, "name"))
+    assert all(name in shown for name in names)
+
+
+def test_a_tied_weight_bears_all_its_names():
+    """As the output layer of a language model that is the embedding too."""
+    model = nn.ModuleDict({"wte": nn.Embedding(3, 2), "head": nn.Linear(2, 3, bias=False)})
+    model["head"].weight = model["wte"].weight
+    recorded = graph(model["head"](model["wte"](torch.tensor([0]))), params=model)
+    (leaf,) = recorded.leaves
+    assert (leaf.tensor_name, leaf.other_names) == ("wte.weight", ("head.weight",))
+    assert "wte.weight = head.weight" in " ".join(texts(parse(recorded), "name"))
+    assert "wte.weight = head.weight" in recorded.to_text()
 
 
 def test_released_tensors_are_shown():
@@ -256,8 +277,8 @@ def test_released_tensors_are_shown():
 
 def test_a_wide_drawing_scrolls_and_a_narrow_one_shrinks():
     """What a phone cannot show at once is in a region that the keyboard can scroll."""
-    assert drawing.to_html(seed()).startswith("<svg")
-    html = drawing.to_html(wide())
+    assert drawing.to_html(seed(), sketch_of(seed())).startswith("<svg")
+    html = drawing.to_html(wide(), sketch_of(wide()))
     assert html.startswith(
         '<div class="gradbook-scroll" tabindex="0" role="group" '
         'aria-label="Drawing of a graph with 42 nodes"><svg'
@@ -267,7 +288,7 @@ def test_a_wide_drawing_scrolls_and_a_narrow_one_shrinks():
 
 def test_the_style_can_be_left_out():
     """For a page that has it, the drawing comes without its rules."""
-    bare = drawing.svg_of(seed())
+    bare = drawing.svg_of(seed(), sketch_of(seed()))
     assert "<style>" not in bare
     assert seed().to_svg() == bare.replace("</desc>", f"</desc><style>{drawing.STYLE}</style>")
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from gradbook import graph
 from gradbook.see.display.folding import in_bytes, one_line, sketch_of
@@ -154,55 +153,6 @@ def test_a_run_tells_its_shapes_constants_and_saved_tensors():
     value.sum().backward()
     run = sketch_of(graph(value), True).items[1]
     assert (run.saved, run.released) == ((), ("3 tensors",))
-
-
-class Block(nn.Module):
-    """A residual block."""
-
-    def __init__(self):
-        super().__init__()
-        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
-
-    def forward(self, x):
-        """Add to `x` what the block computes."""
-        return x + self.down(torch.relu(self.up(x)))
-
-
-def test_a_large_network_is_folded_by_its_modules():
-    """Segments are the innermost modules of which there are not too many."""
-    net = nn.Sequential(*(Block() for _ in range(12)))
-    recorded = graph(net(torch.ones(2, 4)).sum(), params=net)
-    inner = sketch_of(recorded, limit=100)
-    assert labels(inner)[:3] == ["11.down", "11.up", "10.down"]
-    assert len(inner.items) == 24
-    assert inner.items[0].details == (
-        "4 operations: SumBackward0, AddBackward0, AddmmBackward0 and 1 more kind",
-        "2 parameters",
-    )
-    assert inner.items[0].kind == "module"
-    outer = sketch_of(recorded, limit=20)
-    assert labels(outer) == [str(number) for number in range(11, -1, -1)]
-
-
-def test_too_many_modules_go_together():
-    """Neighbouring modules share an item, which names the first and the last."""
-    net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(100)))
-    sketch = sketch_of(graph(net(torch.ones(2, 2)), params=net))
-    assert len(sketch.items) == 50
-    assert labels(sketch)[0] == "98 to 99"
-    assert labels(sketch)[-1] == "0 to 1"
-
-
-def test_operations_before_the_first_parameter_belong_to_the_nearest_module():
-    """A module's name is given to what has no parameter of its own."""
-    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    x = torch.ones(2, 2, requires_grad=True)
-    value = x
-    for _ in range(3):
-        value = value + value.exp()
-    sketch = sketch_of(graph(net(value).sum(), params=net), True, limit=4)
-    assert labels(sketch) == ["1", "0"]
-    assert "3 parameters" in sketch.items[1].details
 
 
 def recurrent(steps, params):

@@ -21,7 +21,7 @@ def style() -> str:
 def script() -> str:
     """What makes all players of a page play; it may stand there any number of times."""
     # In a block: what they declare is nobody else's.
-    return f"{{\n{engine()}\n{_file('player.js')}}}\n"
+    return f"{{\n{engine()}\n{_file('player.js')}{_file('modules.js')}}}\n"
 
 
 def engine() -> str:

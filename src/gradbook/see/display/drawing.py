@@ -5,6 +5,7 @@ light and dark. There are no ids, so any number of drawings can stand on a page.
 """
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from gradbook.see.display.folding import Drawn, Item, Link, Sketch, plural, sketch_of
+from gradbook.see.display.folding import Drawn, Item, Link, Sketch, plural
 from gradbook.see.display.layout import Box, lay_out, room_for
 from gradbook.see.display.text import described, output_words
 
@@ -61,6 +62,14 @@ ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace))}
 .gradbook-graph .gb-fold .gb-box{stroke-dasharray:5 3}
 .gradbook-graph>.gb-small,.gradbook-graph .gb-count{paint-order:stroke;stroke:var(--gb-paper);\
 stroke-width:3px}
+.gradbook-graph .gb-around{fill:var(--gb-line);fill-opacity:.06;stroke:var(--gb-line);\
+stroke-width:1}
+.gradbook-graph .gb-frame text,.gradbook-graph .gb-norm text{text-anchor:start}
+.gradbook-graph .gb-frame text{paint-order:stroke;stroke:var(--gb-paper);stroke-width:4px}
+.gradbook-graph .gb-outer .gb-box{fill:none;stroke:none}
+.gradbook-graph .gb-outer text{font-style:italic;font-weight:400;fill:var(--gb-muted)}
+.gradbook-graph .gb-whole{fill:var(--gb-line);fill-opacity:.25}
+.gradbook-graph .gb-share{fill:var(--gb-grad)}
 .gradbook-graph .gb-edge{fill:none;stroke:var(--gb-line);stroke-width:1.5;stroke-linecap:round;\
 stroke-linejoin:round}
 """
@@ -84,39 +93,25 @@ _WIDEST = 640.0  # px of a box with many inputs
 _SPOKEN = 60  # edges
 
 
-def to_svg(graph: Drawn, *, fold: bool | None = None) -> str:
-    """A drawing that can stand in a page, or in a file of its own; see `BackwardGraph.to_svg`.
-
-    Args:
-        graph: of any size.
-        fold: draw runs of nodes as one; by default if there are more than 150 nodes.
-    """
-    return _svg(graph, sketch_of(graph, fold), f"<style>{STYLE}</style>")
+def to_svg(graph: Drawn, sketch: Sketch) -> str:
+    """A drawing that can stand in a page, or in a file of its own; see `BackwardGraph.to_svg`."""
+    return _svg(graph, sketch, f"<style>{STYLE}</style>")
 
 
-def svg_of(graph: Drawn, *, fold: bool | None = None) -> str:
+def svg_of(graph: Drawn, sketch: Sketch) -> str:
     """The drawing without `STYLE`, for a page that has it already.
 
     Each box is a ``<g class="gb-node" data-node="...">`` with the id of its (first) node. Each
     edge is a ``<path class="gb-edge">`` with ``data-src``, ``data-dst`` (of boxes; as in `Edge`, so
     it is drawn from dst to src), ``data-input`` (`Edge.input_nr`) and ``data-edge`` (its position
     in `BackwardGraph.edges`; of the first, if it stands for several).
-
-    Args:
-        graph: of any size.
-        fold: draw runs of nodes as one; by default if there are more than 150 nodes.
     """
-    return _svg(graph, sketch_of(graph, fold), "")
+    return _svg(graph, sketch, "")
 
 
-def to_html(graph: Drawn, *, fold: bool | None = None) -> str:
-    """The drawing as part of a page: one that is wider than a phone scrolls sideways.
-
-    Args:
-        graph: of any size.
-        fold: draw runs of nodes as one; by default if there are more than 150 nodes.
-    """
-    svg = to_svg(graph, fold=fold)
+def to_html(graph: Drawn, sketch: Sketch) -> str:
+    """The drawing as part of a page: one that is wider than a phone scrolls sideways."""
+    svg = to_svg(graph, sketch)
     width = int(svg.split(' width="', 1)[1].split('"', 1)[0])
     if width <= _WIDE:
         return svg
@@ -185,7 +180,7 @@ def _svg(graph: Drawn, sketch: Sketch, style: str) -> str:
 def _label(item: Item, roots: int) -> _Label:
     lines: list[tuple[str, str]] = []
     if item.kind == "leaf" and item.name:
-        lines.append(("name", shortened(item.name)))
+        lines += [("name", line) for line in name_lines(item.name)]
         lines.append(("shape", item.shape))
         lines.append(("small", item.label))
     elif item.part:  # what the program says comes first
@@ -193,17 +188,17 @@ def _label(item: Item, roots: int) -> _Label:
         lines.append(("shape", item.shape))
         lines.append(("small", " ".join(filter(None, (item.label, shortened(item.name))))))
     else:
-        lines += [("name", line) for line in _wrapped("", item.label.split(", "), _LONGEST_LABEL)]
+        lines += [("name", line) for line in wrapped("", item.label.split(", "), _LONGEST_LABEL)]
         lines.append(("shape", " ".join(filter(None, (shortened(item.name), item.shape)))))
     for detail in item.details:
-        lines += [("small", line) for line in _wrapped("", detail.split(", "))]
+        lines += [("small", line) for line in wrapped("", detail.split(", "))]
     changed = {position for position, *_ in item.edited}
     kept = [text for position, text in enumerate(item.saved) if position not in changed]
     for word, tensors in (("saved: ", kept), ("released: ", item.released)):
         shown = list(tensors[:_MOST_SAVED])
         if len(tensors) > len(shown):
             shown.append(f"and {len(tensors) - len(shown)} more")
-        lines += [("small", line) for line in _wrapped(word, shown)]
+        lines += [("small", line) for line in wrapped(word, shown)]
     if item.constants:
         lines.append(("small", f"+ {plural(item.constants, 'constant')}"))
     for _, tensor, version, now in item.edited:
@@ -220,7 +215,26 @@ def _label(item: Item, roots: int) -> _Label:
     )
 
 
-def _wrapped(start: str, words: Sequence[str], longest: int = _LONGEST) -> list[str]:
+def name_lines(name: str, longest: int = _LONGEST) -> list[str]:
+    """A qualified name in lines that are not too long: whole, since its end alone may be another's.
+
+    >>> name_lines("encoder.layer.0.attention.query.weight", 20)
+    ['encoder.layer.0.', 'attention.query.', 'weight']
+    """
+    lines = [""]
+    for piece in re.findall(r"[^.\s]*[.\s]?", name):
+        if columns(lines[-1] + piece.rstrip()) > longest and lines[-1]:
+            lines.append("")
+        lines[-1] += piece
+        while columns(lines[-1].rstrip()) > longest:
+            end = longest
+            while columns(lines[-1][:end]) > longest:
+                end -= 1
+            lines[-1:] = [lines[-1][:end], lines[-1][end:]]
+    return [line.rstrip(" ") for line in lines]
+
+
+def wrapped(start: str, words: Sequence[str], longest: int = _LONGEST) -> list[str]:
     """`words` with commas between, in lines that are not too long; nothing without words."""
     lines: list[str] = []
     for number, word in enumerate(words):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, Protocol
 
+from gradbook.see.places import Modules
+
 LIMIT = 150  # nodes that a person still reads
 _MOST = 60  # items that are left of a larger graph
 _SHORTEST_RUN = 3  # two nodes say more than their fold
@@ -48,10 +50,16 @@ class Drawn(Protocol):
     def _leaves(self) -> Collection[int]: ...
     @property
     def _lines(self) -> Mapping[int, object]: ...
+    @property
+    def _aliases(self) -> Mapping[int, Sequence[str]]: ...
+    @property
+    def _modules(self) -> Modules | None: ...
+    @property
+    def _memory(self) -> Mapping[int, Mapping[Any, int]]: ...
     def __len__(self) -> int: ...
 
 
-Kind = Literal["leaf", "op", "run", "module", "part"]
+Kind = Literal["leaf", "op", "run", "module", "part", "outer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ class Item:
     Attributes:
         label: the node's name, ``"MulBackward0"``; of a fold, what it holds.
         kind: ``"leaf"`` and ``"op"`` are single nodes; a ``"run"`` is a chain of nodes, a
-            ``"module"`` what belongs to a module's parameters, a ``"part"`` a slice of the graph.
+            ``"module"`` what a module made, a ``"part"`` a slice of the graph, an ``"outer"``
+            something beside the module that is shown.
         name: the tensor's name, or empty.
         shape: ``"(3,)"``, ``"(3,) to ()"`` of a fold, or empty.
         saved: what it keeps for backward, a text a tensor.
@@ -74,6 +83,8 @@ class Item:
         part: the expression that made it, as the program writes it, or empty.
         edited: of each saved tensor that was edited since: its position in `saved`, what it is, its
             version then, and its version now.
+        module: the qualified name of the module, if it is one that can be opened.
+        frame: position in `Sketch.frames` of the innermost one around it.
     """
 
     label: str
@@ -89,6 +100,8 @@ class Item:
     nodes: tuple[int, ...]
     part: str = ""
     edited: tuple[tuple[int, str, int, int], ...] = ()
+    module: str | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +122,31 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """A module that is shown opened: what is drawn around its parts.
+
+    Attributes:
+        label: as of `Item`.
+        details: class, shape, parameters and saved bytes.
+        module: its qualified name.
+        frame: position in `Sketch.frames` of the one around it; or None.
+        nodes: ids of all nodes inside.
+    """
+
+    label: str
+    details: tuple[str, ...]
+    module: str
+    frame: int | None
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sketch:
     """A graph as it is shown.
 
     Attributes:
+        frames: modules that are opened, an outer one before those inside of it.
+        by_module: whether items and frames are modules.
         items: outputs first, each after all that point at it.
         links: in the order of their first item, and there in the order of its inputs.
         title: ``"5 nodes, 5 edges, 1 leaf, 20 bytes saved"``.
@@ -123,14 +157,15 @@ class Sketch:
     links: tuple[Link, ...]
     title: str
     note: str | None
+    frames: tuple[Frame, ...] = ()
+    by_module: bool = False
 
 
 def sketch_of(graph: Drawn, fold: bool | None = None, limit: int = LIMIT) -> Sketch:
     """What to show of `graph`.
 
     Folding replaces each run of nodes that lie in one line by an item. If more than `limit` items
-    are left, the graph is cut across into at most 60: where the module of the parameters changes,
-    or else into equal parts.
+    are left, the graph is cut across into at most 60 equal parts.
 
     Args:
         graph: of any size.
@@ -156,33 +191,39 @@ def sketch_of(graph: Drawn, fold: bool | None = None, limit: int = LIMIT) -> Ske
         raise TypeError(f"fold must be True, False or None, got {fold!r}")
     count = len(graph)
     group_of: Sequence[int] = range(count)
-    paths: list[str] = []
     cut = False
     if fold or (fold is None and count > limit):
-        group_of = _runs(graph)
+        group_of = runs(graph)
         cut = max(group_of) >= limit
         if cut:
-            group_of, paths = _cut(graph, group_of, min(limit, _MOST))
+            group_of = _cut(graph, group_of, min(limit, _MOST))
     groups: list[list[int]] = [[] for _ in range(max(group_of) + 1)]
     for node, group in enumerate(group_of):
         groups[group].append(node)
 
-    outputs: dict[int, list[int]] = {}
-    for position, root in enumerate(graph.roots):
-        outputs.setdefault(root, []).append(position)
+    outputs = outputs_of(graph)
     items = tuple(
-        _single(graph, nodes[0], outputs)
+        single(graph, nodes[0], outputs)
         if len(nodes) == 1
-        else _folded(graph, nodes, outputs, paths[number] if cut else None)
-        for number, nodes in enumerate(groups)
+        else folded(graph, nodes, outputs, run=not cut)
+        for nodes in groups
     )
     note = None
     if len(items) < count:
         note = f"{count:,} nodes, shown folded into {len(items):,}"
-    return Sketch(items, _links(graph, groups, group_of), _title(graph), note)
+    return Sketch(items, links_of(graph, groups, group_of), title_of(graph), note)
 
 
-def _title(graph: Drawn) -> str:
+def outputs_of(graph: Drawn) -> dict[int, list[int]]:
+    """Which outputs a node is."""
+    outputs: dict[int, list[int]] = {}
+    for position, root in enumerate(graph.roots):
+        outputs.setdefault(root, []).append(position)
+    return outputs
+
+
+def title_of(graph: Drawn) -> str:
+    """How much there is."""
     return (
         f"{plural(len(graph), 'node')}, {plural(len(graph._edges), 'edge')}, "
         f"{plural(len(graph._leaves), 'leaf', 'leaves')}, {in_bytes(graph.saved_nbytes)} saved"
@@ -190,12 +231,16 @@ def _title(graph: Drawn) -> str:
     )
 
 
-def _links(
-    graph: Drawn, groups: Sequence[Sequence[int]], group_of: Sequence[int]
+def links_of(
+    graph: Drawn,
+    groups: Sequence[Sequence[int]],
+    group_of: Sequence[int] | Mapping[int, int],
+    edges: Iterable[int] | None = None,
 ) -> tuple[Link, ...]:
-    """The edges between different groups."""
+    """The edges between different groups; of all edges, or of some."""
     links: dict[tuple[int, int], list[int]] = {}
-    for edge, (src, dst, _) in enumerate(graph._edges):
+    for edge in range(len(graph._edges)) if edges is None else edges:
+        src, dst, _ = graph._edges[edge]
         ends = group_of[src], group_of[dst]
         if ends[0] != ends[1]:
             links.setdefault(ends, []).append(edge)
@@ -216,7 +261,7 @@ def _links(
 # Folding: runs ---------------------------------------------------------------------------------
 
 
-def _runs(graph: Drawn) -> list[int]:
+def runs(graph: Drawn) -> list[int]:
     """The group of each node: a run is one group, any other node is alone.
 
     A node of a run has one parent, one child and no name. Groups are numbered in the order of the
@@ -260,8 +305,8 @@ def _runs(graph: Drawn) -> list[int]:
 # Folding: cuts across the graph ----------------------------------------------------------------
 
 
-def _cut(graph: Drawn, group_of: Sequence[int], most: int) -> tuple[list[int], list[str]]:
-    """The part of each node, and the module of each of at most `most` parts, empty if it has none.
+def _cut(graph: Drawn, group_of: Sequence[int], most: int) -> list[int]:
+    """The part of each node, of at most `most`.
 
     Any cut of an order in which inputs come behind what uses them leaves a graph without cycles.
     """
@@ -272,22 +317,15 @@ def _cut(graph: Drawn, group_of: Sequence[int], most: int) -> tuple[list[int], l
     shared = [group_of[leaf] for leaf in sorted(leaves)]
     most -= len(shared)
 
-    starts: list[int] = []
-    modules = _modules(graph, group_of)
-    if modules:
-        order = [group for group in _by_branch(inputs) if group not in shared]
-        starts, paths = _changes(_spread(modules, order), most)
-    if not starts:
-        order = [group for group in _by_level(inputs) if group not in shared]
-        starts = [len(order) * part // most for part in range(most)]
-        paths = [""] * most
+    order = [group for group in _by_level(inputs) if group not in shared]
+    starts = [len(order) * part // most for part in range(most)]
     part_of = [0] * len(inputs)
     for part, (start, end) in enumerate(zip(starts, [*starts[1:], len(order)], strict=True)):
         for group in order[start:end]:
             part_of[group] = part
     for part, group in enumerate(shared, len(starts)):
         part_of[group] = part
-    return [part_of[group] for group in group_of], [*paths, *("" for _ in shared)]
+    return [part_of[group] for group in group_of]
 
 
 class _Inputs:
@@ -321,30 +359,6 @@ class _Inputs:
         return self._all[self._starts[group] : self._ends[group]]
 
 
-def _by_branch(inputs: _Inputs) -> list[int]:
-    """The groups, inputs behind what uses them, and each branch in one piece.
-
-    It is the reverse of the order in which a depth-first search leaves them. The search goes into
-    the longest branch first, so that a short one, such as a weight, stands next to its use.
-    """
-    count = len(inputs)
-    height = [0] * count
-    for group in range(count - 1, -1, -1):
-        height[group] = max((height[below] for below in inputs[group]), default=-1) + 1
-    left: list[int] = []
-    seen = [False] * count
-    stack = [root for root in range(count) if not inputs.uses[root]]
-    while stack:
-        group = stack.pop()
-        if group < 0:
-            left.append(~group)
-        elif not seen[group]:
-            seen[group] = True
-            stack.append(~group)
-            stack += sorted(inputs[group], key=height.__getitem__)
-    return left[::-1]
-
-
 def _by_level(inputs: _Inputs) -> list[int]:
     """The groups, inputs behind what uses them, and what happens at about the same time together.
 
@@ -364,71 +378,11 @@ def _by_level(inputs: _Inputs) -> list[int]:
     return sorted(range(count), key=level.__getitem__)
 
 
-def _modules(graph: Drawn, group_of: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """The module path of each group that is a module's parameter, or uses one."""
-    paths: dict[int, tuple[str, ...]] = {}
-    for node, tensor_name in graph._tensor_names.items():
-        if node in graph._leaves and "." in (name := str(tensor_name)):
-            paths[group_of[node]] = tuple(one_line(name).split(".")[:-1])
-    modules = dict(paths)
-    if paths:
-        for src, dst, _ in graph._edges:
-            if group_of[dst] in paths:
-                modules.setdefault(group_of[src], paths[group_of[dst]])
-    return modules
-
-
-def _spread(modules: dict[int, tuple[str, ...]], order: Sequence[int]) -> list[tuple[str, ...]]:
-    """The module path of each group in `order`; without one of its own, that of its inputs."""
-    found: list[tuple[str, ...]] = []
-    last: tuple[str, ...] = ()
-    for group in reversed(order):
-        last = modules.get(group, last)
-        found.append(last)
-    found.reverse()
-    # Behind the last parameter there are no inputs to ask: the nearest module before.
-    for position in range(1, len(found)):
-        found[position] = found[position] or found[position - 1]
-    return found
-
-
-def _changes(modules: Sequence[tuple[str, ...]], most: int) -> tuple[list[int], list[str]]:
-    """Where another module begins, and what each is called; nothing if there is only one.
-
-    The innermost modules are taken of which there are not too many.
-    """
-    starts: list[int] = []
-    paths: list[str] = []
-    for depth in range(max(map(len, modules), default=0), 0, -1):
-        changes = [
-            position
-            for position, module in enumerate(modules)
-            if not position or module[:depth] != modules[position - 1][:depth]
-        ]
-        if len(changes) == 1:
-            break
-        # Where even the outermost are too many, neighbours go together.
-        together = -(-len(changes) // most)
-        starts = changes[::together]
-        lasts = [*changes[together - 1 :: together], changes[-1]]
-        paths = [
-            _between(modules[last][:depth], modules[start][:depth])
-            for start, last in zip(starts, lasts, strict=False)
-        ]
-        if together == 1:
-            break
-    return starts, paths
-
-
-def _between(first: tuple[str, ...], last: tuple[str, ...]) -> str:
-    start, end = ".".join(first), ".".join(last)
-    return start if start == end else f"{start} to {end}"
-
-
 # Words -----------------------------------------------------------------------------------------
 
 
-def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
+def single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
+    """The item of one node."""
     tensor_name, line = graph._tensor_names.get(node), graph._lines.get(node)
     kept: list[str] = []
     released: list[str] = []
@@ -439,7 +393,7 @@ def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
             continue
         text = one_line(field) + (" packed by a hook" if packed else "")
         if size is not None:
-            text += f" {_shape(size)}"
+            text += f" {shape_words(size)}"
         if nbytes >= _BIG:
             text += f" {in_bytes(nbytes)}"
         if edited is not None:
@@ -449,8 +403,8 @@ def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
     return Item(
         label=one_line(graph._names[node]),
         kind="leaf" if node in graph._leaves else "op",
-        name="" if tensor_name is None else one_line(str(tensor_name)),
-        shape=_shape(graph._shapes[node]),
+        name="" if tensor_name is None else one_line(name_words(graph, node)),
+        shape=shape_words(graph._shapes[node]),
         saved=tuple(kept),
         released=tuple(released),
         constants=graph._constants.get(node, 0),
@@ -463,14 +417,18 @@ def _single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
     )
 
 
-def _folded(
-    graph: Drawn,
-    nodes: list[int],
-    outputs: dict[int, list[int]],
-    module: str | None,
-) -> Item:
-    """The item of several nodes: a run if `module` is None."""
-    run = module is None
+def named(graph: Drawn, node: int) -> str:
+    """The name of a tensor, or that of the node."""
+    return name_words(graph, node) if node in graph._tensor_names else graph._names[node]
+
+
+def name_words(graph: Drawn, node: int) -> str:
+    """The names of a tensor: a shared parameter has several."""
+    return " = ".join(map(str, (graph._tensor_names[node], *graph._aliases.get(node, ()))))
+
+
+def folded(graph: Drawn, nodes: Sequence[int], outputs: dict[int, list[int]], *, run: bool) -> Item:
+    """The item of several nodes: of a run, or of a part of the graph."""
     names = [graph._names[node] for node in nodes if node not in graph._leaves]
     leaves = len(nodes) - len(names)
     kinds = [one_line(name) for name, _ in Counter(names).most_common()]
@@ -478,21 +436,21 @@ def _folded(
     if len(kinds) > _NAMED_KINDS:
         listed += f" and {plural(len(kinds) - _NAMED_KINDS, 'more kind')}"
     details: list[str] = []
-    label = module or (_repeated(names) if not leaves else None)
+    label = _repeated(names) if not leaves else None
     if label is None:
         label = f"a run of {len(nodes):,} nodes" if run else plural(len(nodes), "node")
     if names and label != _repeated(names):
         details.append(f"{plural(len(names), 'operation')}: {listed}")
     if leaves:
-        details.append(plural(leaves, *(("parameter",) if module else ("leaf", "leaves"))))
+        details.append(plural(leaves, "leaf", "leaves"))
     values = [values for node in nodes for _, values in graph._saved.get(node, ())]
     freed = sum(value[6] for value in values)
     kept = len(values) - freed
-    shape = _shape(graph._shapes[nodes[0]])
-    first = _shape(graph._shapes[nodes[-1]])
+    shape = shape_words(graph._shapes[nodes[0]])
+    first = shape_words(graph._shapes[nodes[-1]])
     return Item(
         label=label,
-        kind="run" if run else "module" if module else "part",
+        kind="run" if run else "part",
         name="",
         shape=f"{first} to {shape}" if run and first and shape and first != shape else shape,
         saved=(plural(kept, "tensor"),) if kept else (),
@@ -517,7 +475,8 @@ def _repeated(names: list[str]) -> str | None:
     return None
 
 
-def _shape(shape: Iterable[object] | None) -> str:
+def shape_words(shape: Iterable[object] | None) -> str:
+    """``"(2, 3)"``; empty where there is none."""
     if shape is None:
         return ""
     sizes = [str(size) for size in shape]

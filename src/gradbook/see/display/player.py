@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Protocol
 
-from gradbook.see.display import assets, drawing, rules, stage
+from gradbook.see.display import assets, drawing, folding, modules, opening, rules, stage
 from gradbook.see.display.stage import PlayedGraph, title_of
 from gradbook.see.nodes import Node
 from gradbook.see.steps import Step
@@ -48,11 +48,16 @@ class Played(Protocol):
     def _program(self) -> Mapping[str, Any] | str:
         """What runs again with other numbers; or why that cannot be."""
 
+    def _norm_into(self, nodes: Sequence[int]) -> float | None:
+        """The norm of the gradient that came into some nodes from others; None if none came."""
+
     def __len__(self) -> int: ...
 
 
 MOST_STEPS = 150
 """A pass with more steps is shown as a folded graph and its first and last steps."""
+MOST_BY_STEP = 60
+"""A pass with more steps is shown by module, if these are known."""
 _ENDS = 20
 _MOST_ADDENDS = 6  # that are written out
 _CLOSE = 1e-3  # of a sum to its addends: those are rounded, too
@@ -181,20 +186,17 @@ def to_html(replay: Played) -> str:
 
     Several of them on one page do not disturb each other.
     """
-    playable = len(replay) <= MOST_STEPS
+    by_module = modules.sketch_of(replay.graph).by_module and len(replay) > MOST_BY_STEP
+    playable = len(replay) <= MOST_STEPS and not by_module
     reading = _read(replay)
-    rows = []
-    steps = iter(reading.steps)
-    for index in _shown(replay):
-        if index is None:
-            note = f"{len(replay) - 2 * _ENDS} steps are not shown"
-            rows.append(f'<tr><td colspan="3">{note}</td></tr>')
-        else:
-            rows.append(_row(reading, next(steps)))
+    if by_module:
+        return opening.to_html(replay.graph, replay._norm_into, _table(reading))
     side = '<div class="gb-side"></div>'  # filled by the script
-    picture = stage.svg_of(reading) if playable else drawing.svg_of(replay.graph)
-    if not playable:
-        side = f"<p>{len(replay):,} steps: too many to play. The first and the last ones:</p>"
+    if playable:
+        picture = stage.svg_of(reading)
+    else:
+        picture = drawing.svg_of(replay.graph, folding.sketch_of(replay.graph))
+        side = ""
     tag = "gradbook-player" if playable else "div"
     program, why = "", ""
     if not playable:
@@ -208,13 +210,32 @@ def to_html(replay: Played) -> str:
         f'<{tag} class="gradbook-player"{program}>'
         f'<style data-gradbook="style">{assets.style()}</style>'
         f'<div class="gb-stage">{picture}</div>{side}{why}'
-        '<details class="gb-steps"><summary>All steps as a table</summary>'
+        + _table(reading)
+        + (f'<script data-gradbook="script">{assets.script()}</script>' if playable else "")
+        + f"</{tag}>"
+    )
+
+
+def _table(reading: _Reading) -> str:
+    """All steps, or the first and the last ones."""
+    count = len(reading.replay)
+    rows = []
+    steps = iter(reading.steps)
+    for index in _shown(reading.replay):
+        if index is None:
+            note = f"{count - 2 * _ENDS} steps are not shown"
+            rows.append(f'<tr><td colspan="3">{note}</td></tr>')
+        else:
+            rows.append(_row(reading, next(steps)))
+    summary = "All steps as a table"
+    if count > MOST_STEPS:
+        summary = f"The first and the last {_ENDS} of {count:,} steps"
+    return (
+        f'<details class="gb-steps"><summary>{summary}</summary>'
         '<div class="gb-scroll" tabindex="0" role="group" aria-label="steps, scrolls sideways">'
         '<table><thead><tr><th scope="col">step</th><th scope="col">node</th>'
         '<th scope="col">what it does with the gradient</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></details>"
-        + (f'<script data-gradbook="script">{assets.script()}</script>' if playable else "")
-        + f"</{tag}>"
     )
 
 

@@ -188,7 +188,8 @@ def _lines(scene: Scene, item: Item, roots: int) -> list[_Text]:
     number = item.nodes[0]
     node = scene.graph.nodes[number]
     title = title_of(node)
-    lines = [_Text("name", drawing.shortened(title))]
+    names = drawing.name_lines(title) if node.is_leaf else [drawing.shortened(title)]
+    lines = [_Text("name", line) for line in names]
     value = scene.values.get(number)
     lines += _numbers("value", rows_of(value), f"v{number}")
     if number in scene.grads:

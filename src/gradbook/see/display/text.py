@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from gradbook.see.display.folding import Drawn, Item, Sketch, plural, sketch_of
+from gradbook.see.display.folding import Drawn, Frame, Item, Sketch, plural
 
 _MOST_OUTPUTS = 3
 _MOST_SAVED = 3
 
 
-def to_text(graph: Drawn, *, fold: bool | None = None) -> str:
+def to_text(graph: Drawn, sketch: Sketch) -> str:
     """A tree, outputs first; see `BackwardGraph.to_text`.
 
     What a node was computed from stands below it. The longest line of inputs goes on without
@@ -17,15 +17,11 @@ def to_text(graph: Drawn, *, fold: bool | None = None) -> str:
     A node that is used in several places stands in full below one of them, with a mark such as
     ``*1``; at the others, ``→ *1`` refers to it.
 
-    Args:
-        graph: of any size.
-        fold: draw runs of nodes as one; by default if there are more than 150 nodes.
-
     >>> import torch
     >>> from gradbook import graph
     >>> x, w = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
     >>> y = torch.tanh(x * w)
-    >>> print(to_text(graph(y + y.exp(), params={"x": x, "w": w})))
+    >>> print(graph(y + y.exp(), params={"x": x, "w": w}).to_text())
     6 nodes, 6 edges, 2 leaves, 48 bytes saved
     AddBackward0  (3,)
     ├─ → *1 TanhBackward0
@@ -35,7 +31,6 @@ def to_text(graph: Drawn, *, fold: bool | None = None) -> str:
     ├─ AccumulateGrad  x  (3,)
     └─ AccumulateGrad  w  (3,)
     """
-    sketch = sketch_of(graph, fold)
     rows = list(_rows(sketch))
     marks: dict[int, int] = {}
     shared = {item for _, item, _, full in rows if not full}
@@ -151,12 +146,14 @@ def _box(item: Item, roots: int) -> list[str]:
     ]
 
 
-def to_mermaid(graph: Drawn, *, fold: bool | None = None) -> str:
+def to_mermaid(graph: Drawn, sketch: Sketch) -> str:
     """A Mermaid flowchart, inputs on top; see `BackwardGraph.to_mermaid`."""
-    sketch = sketch_of(graph, fold)
     lines = ["---", f"title: {sketch.note}", "---"] if sketch.note else []
     lines.append("flowchart TD")
-    for item in reversed(sketch.items):
+    for item, opened in _nested(sketch):
+        if item is None:
+            lines.append("    end" if opened is None else _subgraph(opened))
+            continue
         label = "<br/>".join(map(_for_mermaid, _box(item, len(graph.roots))))
         start, end = {True: ("[[", "]]"), False: ("[", "]")}[bool(item.outputs)]
         if item.kind == "leaf":
@@ -166,6 +163,35 @@ def to_mermaid(graph: Drawn, *, fold: bool | None = None) -> str:
         text = f'|"{count:,} edges"|' if count > 1 else ""
         lines.append(f"    n{upper} -->{text} n{lower}")
     return "\n".join(lines)
+
+
+def _nested(sketch: Sketch) -> Iterator[tuple[Item | None, Frame | None]]:
+    """The items, inputs first; before those in a frame the frame, and after them nothing at all."""
+    inside: dict[int | None, list[int]] = {}
+    below: dict[int | None, list[int]] = {}
+    for number in reversed(range(len(sketch.items))):
+        inside.setdefault(sketch.items[number].frame, []).append(number)
+    for number, frame in enumerate(sketch.frames):
+        below.setdefault(frame.frame, []).append(number)
+    closing = object()
+    todo: list[object] = [None]
+    while todo:
+        one = todo.pop()
+        if one is closing:
+            yield None, None
+            continue
+        if isinstance(one, int):
+            yield None, sketch.frames[one]
+            todo.append(closing)
+        key = one if isinstance(one, int) else None
+        for number in inside.get(key, ()):
+            yield sketch.items[number], None
+        todo += below.get(key, ())
+
+
+def _subgraph(frame: Frame) -> str:
+    label = _for_mermaid(", ".join((frame.label, *frame.details)))
+    return f'    subgraph f{frame.nodes[0]}_{frame.module.count(".")}["{label}"]'
 
 
 def _arrows(sketch: Sketch) -> Iterator[tuple[int, int, int]]:
@@ -184,13 +210,17 @@ def _for_mermaid(text: str) -> str:
     return re.sub(r"[^\w ,():×]", lambda found: f"#{ord(found[0])};", text)
 
 
-def to_dot(graph: Drawn, *, fold: bool | None = None) -> str:
+def to_dot(graph: Drawn, sketch: Sketch) -> str:
     """The graph in Graphviz's language, inputs on top; see `BackwardGraph.to_dot`."""
-    sketch = sketch_of(graph, fold)
     lines = ["digraph backward {", '    node [shape=box, fontname="monospace"];']
     if sketch.note:
         lines.append(f'    label="{_for_dot(sketch.note)}";')
-    for item in reversed(sketch.items):
+    for count, (item, opened) in enumerate(_nested(sketch)):
+        if item is None:
+            label = "" if opened is None else _for_dot(", ".join((opened.label, *opened.details)))
+            start = f'    subgraph cluster{count} {{ label="{label}";'
+            lines.append("    }" if opened is None else start)
+            continue
         label = r"\n".join(map(_for_dot, _box(item, len(graph.roots))))
         style = ", style=rounded" if item.kind == "leaf" else ""
         style += ", peripheries=2" if item.outputs else ""
