@@ -9,7 +9,8 @@ from gradbook import graph, record_modules, replay
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Modules</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
-<style>body{background:Canvas;color:CanvasText;font:16px/1.5 system-ui;margin:0 auto;max-width:46rem;padding:1rem}</style>
+<style>body{background:Canvas;color:CanvasText;font:16px/1.5 system-ui;
+margin:0 auto;max-width:46rem;padding:1rem}</style>
 <body><main><h1>Modules</h1>"""
 
 
