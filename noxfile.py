@@ -266,6 +266,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def models(session: nox.Session) -> None:
+    """Hold the drawings against models of the transformers library; nothing is downloaded."""
+    install(session, "models")
+    session.run("pytest", "tests/models", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
 def mutation(session: nox.Session) -> None:
     """Put faults into the package and the text, one at a time, and count those that are noticed."""
     install(session, "mutation")

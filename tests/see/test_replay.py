@@ -286,6 +286,10 @@ def test_a_long_pass_is_shown_by_its_ends():
     r = replay(y)
     assert "... 161 steps ..." in str(r)
     assert "161 steps are not shown" in r.to_html()
+    assert (
+        '<details class="gb-steps" open><summary>The first and the last 20 of 201 steps'
+        in r.to_html()
+    )
     assert "gradbook-player>" not in r.to_html()
 
 

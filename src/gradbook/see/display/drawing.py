@@ -191,7 +191,7 @@ def _label(item: Item, roots: int) -> _Label:
         lines += [("name", line) for line in wrapped("", item.label.split(", "), _LONGEST_LABEL)]
         lines.append(("shape", " ".join(filter(None, (shortened(item.name), item.shape)))))
     for detail in item.details:
-        lines += [("small", line) for line in wrapped("", detail.split(", "))]
+        lines += [("small", line) for line in wrapped("", listed(detail))]
     changed = {position for position, *_ in item.edited}
     kept = [text for position, text in enumerate(item.saved) if position not in changed]
     for word, tensors in (("saved: ", kept), ("released: ", item.released)):
@@ -232,6 +232,15 @@ def name_lines(name: str, longest: int = _LONGEST) -> list[str]:
                 end -= 1
             lines[-1:] = [lines[-1][:end], lines[-1][end:]]
     return [line.rstrip(" ") for line in lines]
+
+
+def listed(detail: str) -> list[str]:
+    """What a detail lists; the number of what it leaves out is one more.
+
+    >>> listed("9 operations: AddBackward0, MulBackward0 and 2 more kinds")
+    ['9 operations: AddBackward0', 'MulBackward0', 'and 2 more kinds']
+    """
+    return detail.replace(" and ", ", and ").split(", ")
 
 
 def wrapped(start: str, words: Sequence[str], longest: int = _LONGEST) -> list[str]:

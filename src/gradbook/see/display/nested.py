@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from gradbook.see.display import drawing
-from gradbook.see.display.drawing import columns, name_lines, path_along, px, wrapped
+from gradbook.see.display.drawing import columns, listed, name_lines, path_along, px, wrapped
 from gradbook.see.display.folding import Frame, Item, Sketch
 from gradbook.see.display.layout import Box, Layout, lay_out, room_for
 from gradbook.see.display.text import described, output_words
@@ -142,7 +142,7 @@ def _box_lines(item: Item, roots: int, around: str, norm: float | None, shares: 
             ("small", " ".join(filter(None, (item.label if item.part else "", item.shape))))
         )
         lines += [
-            ("small", line) for detail in item.details for line in wrapped("", detail.split(", "))
+            ("small", line) for detail in item.details for line in wrapped("", listed(detail))
         ]
     if item.kind in ("module", "part"):
         lines += [("small", f"saved: {one}") for one in item.saved]

@@ -210,13 +210,13 @@ def to_html(replay: Played) -> str:
         f'<{tag} class="gradbook-player"{program}>'
         f'<style data-gradbook="style">{assets.style()}</style>'
         f'<div class="gb-stage">{picture}</div>{side}{why}'
-        + _table(reading)
+        + _table(reading, opened=not playable)
         + (f'<script data-gradbook="script">{assets.script()}</script>' if playable else "")
         + f"</{tag}>"
     )
 
 
-def _table(reading: _Reading) -> str:
+def _table(reading: _Reading, *, opened: bool = False) -> str:
     """All steps, or the first and the last ones."""
     count = len(reading.replay)
     rows = []
@@ -231,7 +231,7 @@ def _table(reading: _Reading) -> str:
     if count > MOST_STEPS:
         summary = f"The first and the last {_ENDS} of {count:,} steps"
     return (
-        f'<details class="gb-steps"><summary>{summary}</summary>'
+        f'<details class="gb-steps"{" open" if opened else ""}><summary>{summary}</summary>'
         '<div class="gb-scroll" tabindex="0" role="group" aria-label="steps, scrolls sideways">'
         '<table><thead><tr><th scope="col">step</th><th scope="col">node</th>'
         '<th scope="col">what it does with the gradient</th></tr></thead>'
