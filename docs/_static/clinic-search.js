@@ -23,19 +23,23 @@ const ClinicSearch = (() => {
         everywhere: entry.patterns.map((one) => new RegExp(one, "g")),
         context: entry.context.map((one) => new RegExp(one)),
       }));
+      // In the language of the site, too; a script without a site has no translations.
+      const both = (texts) => (typeof _ === "undefined" ? texts : [...texts, ...texts.map((text) => _(text))]);
       const wordsOf = (entry) => new Set(ClinicSearch.words([
-        entry.id.replaceAll("-", " "), entry.title, entry.signal, ...entry.examples,
-        ...entry.because, ...entry.cures, ...entry.symptoms, ...entry.variants.map((one) => one.title),
+        entry.id.replaceAll("-", " "), entry.signal, ...entry.examples, ...entry.symptoms,
+        ...both([entry.title, ...entry.because, ...entry.cures, ...entry.variants.map((one) => one.title)]),
       ].join(" ")));
       this.bags = this.entries.map(wordsOf);
-      this.titles = this.entries.map((entry) => new Set(ClinicSearch.words(`${entry.id} ${entry.title}`)));
+      this.titles = this.entries.map((entry) => new Set(ClinicSearch.words([entry.id, ...both([entry.title])].join(" "))));
       const counts = new Map();
       for (const bag of this.bags) for (const word of bag) counts.set(word, (counts.get(word) ?? 0) + 1);
       this.weights = new Map([...counts].map(([word, n]) => [word, Math.log(this.bags.length / n)]));
     }
 
     static words(text) {
-      return text.toLowerCase().match(/[a-z_]{3,}/g) ?? [];
+      // Chinese has no spaces, so each pair of characters is a word.
+      const pairs = (text.match(/\p{Script=Han}{2,}/gu) ?? []).flatMap((run) => [...run.slice(1)].map((_one, n) => run.slice(n, n + 2)));
+      return [...(text.toLowerCase().match(/[a-z_]{3,}/g) ?? []), ...pairs];
     }
 
     // Entries whose message occurs in the text, most telling first, each with that message.

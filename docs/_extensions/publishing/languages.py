@@ -5,6 +5,12 @@ English at its root and every other language in a folder below it, with the same
 names. Each page names itself in the others, for search engines, and has a link to each of them. A
 reader without JavaScript who has gone to a section finds the link beside its heading, too: a link
 at the top of the page cannot know the section.
+
+What concerns readers of one language alone stands on the page, in English, for translators:
+
+    :::{only-in} zh_TW
+    The article from which this book grew is written in your language.
+    :::
 """
 
 from collections.abc import Iterator
@@ -14,7 +20,9 @@ from urllib.parse import urlsplit
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.builders.gettext import MessageCatalogBuilder
 from sphinx.config import Config
+from sphinx.util.docutils import SphinxDirective
 
 
 class Language(NamedTuple):
@@ -138,8 +146,26 @@ def _add_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
             section[0] += nodes.raw("", html, format="html")
 
 
+class OnlyIn(SphinxDirective):
+    """A text for readers of one language; translators get it, other readers do not."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the text, or drop it."""
+        (language,) = self.arguments
+        if language not in (one.code for one in LANGUAGES):
+            raise self.error(f"the book has no language {language!r}")
+        wanted = self.config.language == language
+        if not wanted and not issubclass(self.env._builder_cls, MessageCatalogBuilder):
+            return []
+        return self.parse_content_to_nodes()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.add_directive("only-in", OnlyIn)
     app.connect("builder-inited", _switch_all)
     app.connect("config-inited", _locate, priority=50)  # before others look at the address
     app.connect("doctree-resolved", _add_links, priority=_AFTER_THE_SEARCH)

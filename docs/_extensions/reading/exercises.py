@@ -22,12 +22,14 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.builders.gettext import MessageCatalogBuilder, MsgOrigin
+from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 
 _TRIED = re.compile(r"^check\.([a-z]\w*\.[a-z]\w*)\(\.\.\.\)", flags=re.MULTILINE)
 _NAMES = "exercise-names.js"
 _AFTER_THE_SEARCH = 950  # which collects at 900
 _MOST_LETTERS = 8
+_FEW = 8  # pages, of which perhaps none has an exercise
 
 
 def rule_of(check: Callable[[Any], None]) -> dict[str, Any] | None:
@@ -127,6 +129,13 @@ def _ask(app: Sphinx, doctree: nodes.document) -> None:
         app.env.metadata[app.env.docname]["answers"] = {"sentences": SENTENCES, "rules": fields}
 
 
+def _import_once(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
+    """Before Sphinx forks: each of its many processes would import torch for itself."""
+    if app.parallel > 1 and len(names) > _FEW:
+        from gradbook import check  # noqa: F401 -- for the processes
+        from reading import proof  # noqa: F401 -- as above
+
+
 def _names(app: Sphinx) -> list[tuple[str, str]]:
     """Page and name of each exercise that has a field."""
     found = app.env.metadata.items()
@@ -213,6 +222,7 @@ def _write(app: Sphinx, builder: Any) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.connect("env-before-read-docs", _import_once)
     app.connect("doctree-read", _ask)
     app.connect("doctree-resolved", _put, priority=_AFTER_THE_SEARCH)
     app.connect("html-page-context", _load)

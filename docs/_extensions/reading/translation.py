@@ -16,7 +16,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from copy import copy
+from functools import cache, partial, wraps
 from html import escape, unescape
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,8 @@ import sphinx_basic_ng
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po
 from docutils import nodes
+from docutils.frontend import Values
+from myst_parser.mdit_to_docutils import base as mdit_to_docutils
 from sphinx import addnodes, locale, package_dir
 from sphinx.application import Sphinx
 from sphinx.builders import Builder
@@ -151,6 +154,8 @@ class MarkUntranslated(SphinxTransform):
             said = isinstance(node, nodes.TextElement) and not isinstance(node, nodes.meta)
             if said and not say(message):
                 node["classes"] += wording.UNTRANSLATED
+        for description in self.document.findall(addnodes.desc):  # from docstrings, a part of code
+            description["classes"].append(wording.UNTRANSLATED[0])
 
 
 class _Nothing(gettext.NullTranslations):
@@ -185,6 +190,17 @@ def _keep_anchors(update: Callable[[_NodeUpdater], None]) -> Callable[[_NodeUpda
                 link["reftargetid"] = anchor
 
     return update_pending_xrefs
+
+
+def _remember(settings: Callable[..., Values]) -> Callable[..., Values]:
+    """MyST-Parser asks docutils for the same settings at each message, which takes long."""
+    remembered = cache(settings)
+
+    @wraps(settings)
+    def get_default_settings(*parsers: type) -> Values:
+        return copy(remembered(*parsers))
+
+    return get_default_settings
 
 
 def prompts(doctree: nodes.document) -> Iterator[tuple[nodes.Element, str]]:
@@ -359,6 +375,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(MarkUntranslated)
     if not hasattr(_NodeUpdater.update_pending_xrefs, "__wrapped__"):  # a process may build twice
         _NodeUpdater.update_pending_xrefs = _keep_anchors(_NodeUpdater.update_pending_xrefs)
+        mdit_to_docutils.get_default_settings = _remember(mdit_to_docutils.get_default_settings)
     app.connect("config-inited", _stamp)
     app.connect("builder-inited", _extract)
     app.connect("builder-inited", _say_all, priority=600)

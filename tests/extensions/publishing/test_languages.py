@@ -32,6 +32,10 @@ Said in both.
 
 Said in English.
 
+:::{{only-in}} zh_TW
+Only said in Chinese.
+:::
+
 ```{{toctree}}
 folder/twig
 ```
@@ -48,6 +52,9 @@ msgstr "葉節點"
 
 msgid "Said in both."
 msgstr "兩種語言都有。"
+
+msgid "Only said in Chinese."
+msgstr "只用中文說。"
 
 msgid "A part"
 msgstr "一節"
@@ -118,6 +125,12 @@ def test_a_text_without_a_translation_is_marked_as_english(site):
     twig = site.html("zh-tw/folder/twig.html")  # a page without any translation
     assert '<h1 class="untranslated" lang="en">A twig' in twig
     assert "untranslated" not in site.html("leaf.html").partition("<article")[2]
+
+
+def test_a_text_for_one_language_is_in_no_other(site):
+    """Translators find it in English."""
+    assert "<p>只用中文說。</p>" in site.html("zh-tw/leaf.html")
+    assert "Only said" not in site.html("leaf.html")
 
 
 @pytest.mark.parametrize("name", ["index.html", "folder/twig.html", "search.html", "404.html"])

@@ -4,18 +4,20 @@
 const SiteSearch = (() => {
   const STOP = new Set(("a an and are as at be but by can do does for from has have how i if in into is it its my"
     + " not of on one or such that the their then there these they this to was what when where which will with you your").split(" "));
-  const WORD = /[\p{L}\p{N}_]+/gu;
+  const WORD = /\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}_])+/gu;
   const HAN = /\p{Script=Han}/u;
 
-  // Chinese has no spaces, so each pair of characters is a word.
-  const split = (text) => (text.match(WORD) ?? []).flatMap((word) => (
-    HAN.test(word) && word.length > 1 ? [...word].slice(1).map((one, n) => word[n] + one) : [word]
+  // The words of a text with their places. Chinese has no spaces, so each pair of characters is a word.
+  const places = (text) => [...text.matchAll(WORD)].flatMap(({ 0: word, index }) => (
+    HAN.test(word) && word.length > 1 ? [...word.slice(1)].map((_one, n) => [word.slice(n, n + 2), index + n]) : [[word, index]]
   ));
+  const split = (text) => places(text).map(([word]) => word);
   // Of a name on a page, the parts count as words beside the whole of it.
-  const splitNames = (text) => split(text).flatMap((word) => {
-    const parts = word.split(/_+|(?<=\p{Ll})(?=\p{Lu})/u).filter(Boolean);
-    return parts.length > 1 ? [word, ...parts] : [word];
-  });
+  const parts = (word) => {
+    const found = word.split(/_+|(?<=\p{Ll})(?=\p{Lu})/u).filter(Boolean);
+    return found.length > 1 ? [word, ...found] : [word];
+  };
+  const splitNames = (text) => split(text).flatMap(parts);
   const term = (word) => {
     const low = word.toLowerCase();
     if (STOP.has(low) || /^\d+$/.test(low)) return null;
@@ -36,7 +38,7 @@ const SiteSearch = (() => {
         searchOptions: {
           tokenize: split,
           boostDocument: (id) => SiteSearch.weight[this.places[id].kind],
-          prefix: (word) => word.length > 3, fuzzy: (word) => (word.length > 5 ? 0.15 : false),
+          prefix: (word) => word.length > 3 || (word.length === 1 && HAN.test(word)), fuzzy: (word) => (word.length > 5 ? 0.15 : false),
           weights: { prefix: 0.3, fuzzy: 0.15 },
         },
       });
@@ -85,32 +87,36 @@ const SiteSearch = (() => {
     }
 
     static pairs(text) {
-      const words = split(text.toLowerCase());
+      const words = split(text.toLowerCase()).filter((word) => !HAN.test(word)); // messages are English
       return new Set(words.slice(1).map((word, n) => `${words[n]} ${word}`));
     }
 
-    // The part of a text that has the most of the words.
-    static excerpt(text, terms, size = 180) {
-      const spots = [...text.matchAll(WORD)].filter(([word]) => splitNames(word).some((one) => terms.includes(term(one))));
+    // The part of a text that has the most of the words, in pieces: which of them were looked for.
+    static excerpt(text, terms, most = 180) {
+      const size = HAN.test(text) ? Math.round(most * 0.6) : most; // its characters are wide
+      const spots = places(text).filter(([word]) => parts(word).some((one) => terms.includes(term(one))));
       let [start, best] = [0, 0];
-      for (const [n, spot] of spots.entries()) {
-        const near = new Set(spots.slice(n).filter((one) => one.index < spot.index + size - 40).map(([word]) => word.toLowerCase()));
-        if (near.size > best) [start, best] = [spot.index, near.size];
+      for (const [n, [, at]] of spots.entries()) {
+        const near = new Set(spots.slice(n).filter(([, one]) => one < at + size - 40).map(([word]) => word.toLowerCase()));
+        if (near.size > best) [start, best] = [at, near.size];
       }
-      let from = text.length > size ? Math.max(0, start - 40) : 0;
-      if (from) from = text.indexOf(" ", from) + 1;
-      const end = Math.min(text.length, from + size);
-      const to = end < text.length ? text.lastIndexOf(" ", end) : end;
-      const cut = text.slice(from, to > from ? to : end);
-      const parts = [];
-      let last = 0;
-      for (const match of cut.matchAll(WORD)) {
-        if (!splitNames(match[0]).some((one) => terms.includes(term(one)))) continue;
-        parts.push([cut.slice(last, match.index), false], [match[0], true]);
-        last = match.index + match[0].length;
+      // At the next space, if there is one near.
+      const after = (at) => (at ? at + 1 + text.slice(at, at + 20).indexOf(" ") : 0);
+      const before = (at) => (at < text.length ? at - 1 - [...text.slice(at - 20, at)].reverse().indexOf(" ") : at);
+      const from = after(text.length > size ? Math.max(0, start - 40) : 0);
+      const to = before(Math.min(text.length, from + size));
+      const pieces = [];
+      let last = from;
+      for (const [word, at] of spots.filter(([one, at]) => at >= from && at + one.length <= to)) {
+        if (at > last) pieces.push([text.slice(last, at), false]);
+        const [piece, found] = pieces.at(-1) ?? [];
+        // Pairs of characters overlap.
+        if (found && at <= last) pieces[pieces.length - 1] = [piece + text.slice(last, at + word.length), true];
+        else pieces.push([text.slice(Math.max(last, at), at + word.length), true]);
+        last = at + word.length;
       }
-      parts.push([cut.slice(last), false]);
-      return [...(from ? [["… ", false]] : []), ...parts, ...(to < text.length ? [[" …", false]] : [])];
+      pieces.push([text.slice(last, to), false]);
+      return [...(from ? [["… ", false]] : []), ...pieces, ...(to < text.length ? [[" …", false]] : [])];
     }
   };
 })();
