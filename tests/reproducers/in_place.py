@@ -311,18 +311,18 @@ def e213_buffer_changed_by_each_forward():
     (first + second).sum().backward()
 
 
-class NewNoise(Noisy):
-    """Makes its noise anew."""
+class CopiesItsNoise(Noisy):
+    """Edits its buffer, and computes with a copy."""
 
     def forward(self, x):
         """Scale the input by new noise."""
-        self.noise = torch.randn_like(self.noise)
-        return x * self.scale * self.noise
+        self.noise.normal_()
+        return x * self.scale * self.noise.clone()
 
 
 def cure_e213():
     """Each pass gets a tensor of its own."""
-    model = NewNoise()
+    model = CopiesItsNoise()
     first, second = model(torch.ones(2)), model(torch.ones(2))
     (first + second).sum().backward()
     assert model.scale.grad.equal((first + second).detach())

@@ -38,7 +38,7 @@ class Momentum(nn.Module):
     "modified-in-place",
     ("E213"),
     culprit=("model.queue", "self.queue"),
-    false=("Distributed", "step()", "inplace=True", "row by row"),
+    false=("Distributed", "step()", "inplace=True", "row by row", "Two passes"),
     cure="clone()",
 )
 def queue_of_keys_is_changed_before_backward():

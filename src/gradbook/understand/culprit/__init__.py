@@ -109,9 +109,7 @@ _METHODS: dict[str, line.Method] = {
     "shapes-do-not-broadcast": line.two_tensors,
     "target-broadcast": line.loss_and_target,
     "target-size": line.loss_and_target,
-    "view-of-leaf-in-place": one_tensor(
-        lambda t: t.requires_grad, "`{name}` requires grad, and a part of it is written."
-    ),
+    "view-of-leaf-in-place": line.view_of_leaf,
 }
 
 _MOST_FRAMES = 100

@@ -99,12 +99,15 @@ def explain_cut(
     leaves: dict[str, Tensor] = {}
     frozen: dict[str, None] = {}
     cuts: list[Finding] = []
+    asked: list[Finding] = []
     for step in steps:  # grows while it is walked
         origins = _origins(place, step)
         cut = None if carries(step.value) else _cut(place, step, origins, carries)
         if cut is not None and _is_real(step.value):
-            return cut
-        if cut is not None:  # indices, numbers: a better one may come
+            if cut.cures != [_CURES["detach()"]]:
+                return cut
+            asked.append(cut)  # somebody wrote detach(): what else was read may say more
+        elif cut is not None:  # indices, numbers: a better one may come
             cuts.append(cut)
             continue
         inputs = [pair for _, source in origins for pair in _inputs(place, step, source)]
@@ -113,10 +116,14 @@ def explain_cut(
         if not following and step.name is not None and is_tensor(step.value):
             leaves[step.name] = step.value
         number = origins[0][0].lineno if origins and origins[0][0] is not None else step.line
+        if cut is not None:
+            following = [(path, one) for path, one in following if not carries(one)]
         for path, one in following:
             if path not in seen and len(steps) < _MOST_STEPS:
                 seen.add(path)
                 steps.append(_Step(path, ast.Name(path, ast.Load()), one, number))
+    if asked:
+        return asked[0]
     if not cuts and list(leaves) == [name] and not frozen:  # made elsewhere
         return Finding(name, [f"`{name}` does not require grad."], "E01")
     return cuts[0] if cuts else _told_start(leaves, list(frozen))
@@ -370,6 +377,7 @@ _CURES = {
     ".indices": _DIFFERENTIABLE + "the values that stand beside the indices.",
     "sample()": "`rsample()` where the distribution has it; or a loss from `log_prob(sample)`.",
     "tensor()": "Keep tensors: `torch.stack(tensors)` in place of `torch.tensor(tensors)`.",
+    "new_tensor()": "`t.clone()` in place of `t.new_tensor(t)`: a copy that stays in the graph.",
     "item()": "Keep the tensor: leave out `item()`.",
     "tolist()": "Keep the tensor: leave out `tolist()`.",
     "numpy()": "Keep the tensor: write the step with functions of torch.",

@@ -21,6 +21,7 @@ from gradbook.understand.culprit.changes import (
     memory_of,
 )
 from gradbook.understand.culprit.frames import Place, passes_through
+from gradbook.understand.culprit.line import SIGNS
 from gradbook.understand.culprit.names import (
     function_of,
     is_module,
@@ -96,6 +97,9 @@ def _tell_changes(case: Case, found: "_Edited", finding: Finding) -> None:
         finding.cures.append(_CURE_OF_DDP)
     kinds = {one.variant for one in changes.values()}
     finding.variant = next(kind for kind in _ORDER if kind in kinds)
+    if len(changes) == 1 and not owners:
+        cure = _cure_of(*changes.values())
+        finding.cures += [cure] if cure else []
     finding.complete = finding.complete or finding.variant == "E40b"
 
 
@@ -106,6 +110,25 @@ _CURE_OF_DDP = (
     "One forward pass, on the joined batch; or `forward_sync_buffers=False` (before torch 2.13 "
     "`broadcast_buffers=False`)."
 )
+
+
+def _cure_of(change: Change) -> str:
+    """The cure in the names of the program, where one line makes the change."""
+    line = change.inner if change.inner is not None else change.statement
+    expressions = changed_expressions(line)
+    base = memory_of(expressions[0]) if len(expressions) == 1 else None
+    name = dotted(base) if base is not None else None
+    if name is None:
+        return ""
+    text = ast.unparse(line).splitlines()[0]
+    if change.variant == "E213":
+        return f"Compute with a copy, `{name}.clone()`, where `forward` reads it."
+    if change.variant != "E40":
+        return ""
+    if isinstance(line, ast.AugAssign) and dotted(line.target) == name:
+        sign, value = SIGNS.get(type(line.op), ""), ast.unparse(line.value)
+        return f"`{name} = {name} {sign} {value}` instead of `{text}`." if sign else ""
+    return f"A new tensor first: `{name} = {name}.clone()` before `{text}`."
 
 
 def _tell_what_is_left(case: Case, found: "_Edited", names: list[str], finding: Finding) -> None:

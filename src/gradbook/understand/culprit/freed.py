@@ -271,6 +271,14 @@ class _Shared:
                 fact = f"`{called}` keeps its graph from one call to the next."
                 cure = self.cure_of_state(place, f"{path}.{attribute}")
                 return _Found(called, "E07b", fact, cure)
+            if name in within and _is_cache(owner, attribute):
+                full = f"{path}.{attribute}"
+                fact = f"`{full}` is kept from the first call on, and every later call uses it."
+                cure = (
+                    f"Compute it again in each step: `{full} = None` after `backward()`; or "
+                    "`detach()` it if it needs no gradient."
+                )
+                return _Found(name, "E07c", fact, cure)
             if name in within and list(makers) == ["__init__"]:
                 fact = f"`{name}` was computed once, in `__init__`; every call uses it."
                 cure = "Compute it in each call, or `detach()` it if it needs no gradient."
@@ -393,6 +401,22 @@ def _makers(owner: object, attribute: str) -> dict[str, bool]:
                 if scope.stores(name) or any(name in _added_to(one) for one in scope.statements):
                     makers[key] = name in carried_names(scope.statements)
     return makers
+
+
+def _is_cache(owner: object, attribute: str) -> bool:
+    """Whether a method binds an attribute only where it holds None."""
+    for kind in type(owner).__mro__:
+        for value in vars(kind).values():
+            function = function_of(value)
+            scope = scope_of(function) if function is not None else None
+            if function is None or scope is None or not function.__code__.co_argcount:
+                continue
+            name = f"{function.__code__.co_varnames[0]}.{attribute}"
+            for store in scope.stores(name):
+                tests = [one.test for one in scope.parents(store) if isinstance(one, ast.If)]
+                if any(ast.unparse(one) in (f"{name} is None", f"not {name}") for one in tests):
+                    return True
+    return False
 
 
 def _detached(place: Place, variable: str) -> str:

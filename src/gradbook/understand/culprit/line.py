@@ -27,7 +27,15 @@ from gradbook.understand.culprit.names import (
     parameters_of,
 )
 from gradbook.understand.culprit.passes import fate_of_gradients
-from gradbook.understand.culprit.source import bound, calls, last_name, own_parts, read_in
+from gradbook.understand.culprit.source import (
+    bound,
+    calls,
+    changed_expressions,
+    last_name,
+    loaded,
+    own_parts,
+    read_in,
+)
 
 Method = Callable[[Case], Finding]
 _Test = Callable[[Tensor], bool]
@@ -78,6 +86,22 @@ def written(fact: str) -> Method:
 def _told(fact: str, name: str, tensor: Tensor) -> Finding:
     text = fact.format(name=name, what=describe(tensor), made=made_by(tensor))
     return Finding(subject=name, facts=[text])
+
+
+def view_of_leaf(case: Case) -> Finding:
+    """The leaf of which a part is written, also through methods that make the view."""
+    fact = "`{name}` requires grad, and a part of it is written."
+    finding = one_tensor(lambda t: t.requires_grad, fact)(case)
+    place = case.place
+    if finding.subject is not None or place is None or place.scope is None:
+        return finding
+    statement = place.scope.statement
+    for expression in changed_expressions(statement) if statement is not None else ():
+        for name in loaded(expression):
+            found, value = place.resolve(name)
+            if is_tensor(value) and value.is_leaf and value.requires_grad:
+                return _told(fact, found, value)
+    return finding
 
 
 def outside_zero_to_one(tensor: Tensor) -> bool:
@@ -393,12 +417,25 @@ def parameter_of_module(case: Case) -> Finding:
     """The attribute that a message calls a parameter, with the name of its module."""
     setters = {"__setattr__": "modules/module.py", "register_parameter": "modules/module.py"}
     for names in torch_locals(case.trace, setters):
-        module, attribute = names.get("self"), names.get("name")
+        module, attribute, value = names.get("self"), names.get("name"), names.get("value")
         for place in case.places:
             for path, one in modules_in({**place.namespace, **place.visible}):
                 if one is module and type(attribute) is str:
-                    return Finding(f"{path}.{attribute}", [f"`{path}.{attribute}` is a parameter."])
+                    name = f"{path}.{attribute}"
+                    finding = Finding(name, [f"`{name}` is a parameter."])
+                    if is_tensor(value) and value.grad_fn is not None:
+                        _tell_computed(path, attribute, value, finding)
+                    return finding
     return Finding()
+
+
+def _tell_computed(path: str, attribute: str, value: Tensor, finding: Finding) -> None:
+    """A result with a graph: to copy its numbers would end the gradient."""
+    finding.facts.append(f"What is assigned has a graph: it is {made_by(value)}.")
+    finding.cures.append(
+        f"`torch.func.functional_call({path}, {{'{attribute}': new}}, (x,))`: the call computes "
+        "with the new value, and the gradient passes on to what made it."
+    )
 
 
 def parameters_of_ddp(case: Case) -> Finding:
@@ -440,7 +477,7 @@ def leaf_in_place(case: Case) -> Finding:
             "`with torch.no_grad():` around this line, if it is an initialisation."
         )
     elif isinstance(statement, ast.AugAssign):
-        operator = _SIGNS.get(type(statement.op), "+")
+        operator = SIGNS.get(type(statement.op), "+")
         name, value = ast.unparse(statement.target), ast.unparse(statement.value)
         finding.cures.append(
             f"`{name} = {name} {operator} {value}`, a new tensor, if this is part of the model; an "
@@ -449,7 +486,7 @@ def leaf_in_place(case: Case) -> Finding:
     return finding
 
 
-_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
+SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 
 
 def deepcopied(case: Case) -> Finding:
