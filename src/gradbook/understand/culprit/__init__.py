@@ -13,6 +13,7 @@ from gradbook.understand.culprit.asked import (
     forward_arguments,
     integer_requires_grad,
     leaf_written,
+    retained_without_graph,
     setup_context_missing,
 )
 from gradbook.understand.culprit.case import Case, Finding, describe, listed
@@ -100,7 +101,7 @@ _METHODS: dict[str, line.Method] = {
     "out-argument": one_tensor(lambda t: t.requires_grad, _REQUIRES),
     "requires-grad-of-non-leaf": one_tensor(lambda t: not t.is_leaf, _NO_LEAF),
     "resize-needs-detach": one_tensor(lambda t: t.requires_grad, _REQUIRES),
-    "retain-grad-without-graph": one_tensor(lambda t: not t.requires_grad, _NO_GRAD),
+    "retain-grad-without-graph": retained_without_graph,
     "saved-tensor-detached": detached_in_place,
     "scaler-half-weights": line.half_weights,
     "ddp-unused-parameters": line.parameters_of_ddp,

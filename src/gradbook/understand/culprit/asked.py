@@ -98,3 +98,26 @@ def setup_context_missing(case: Case) -> Finding:
             name = function.__name__
             return Finding(name, [f"`{name}` defines no `setup_context`."], "E112")
     return Finding()
+
+
+def retained_without_graph(case: Case) -> Finding:
+    """The tensor that requires no grad; backward() says it too, of one among its inputs."""
+    for names in torch_locals(case.trace, {"backward": "torch/autograd/__init__.py"}):
+        given = names.get("inputs")
+        several = list(given) if isinstance(given, (list, tuple)) else [given]
+        for one in several:
+            if is_tensor(one) and not one.requires_grad:
+                name = case.name_of(one)
+                called = f"`{name}`" if name is not None else "A tensor"
+                return Finding(
+                    name,
+                    [f"{called} among the `inputs=` of `backward()` does not require grad."],
+                    cures=[
+                        "Leave it out of `inputs=`, or call `requires_grad_()` on it before the "
+                        "forward pass."
+                    ],
+                )
+    return _WITHOUT_GRAD(case)
+
+
+_WITHOUT_GRAD = one_tensor(lambda t: not t.requires_grad, "`{name}` does not require grad.")
