@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -47,6 +47,7 @@ class BackwardGraph:
     _leaves: Mapping[int, tuple[int, ...] | None] = field(repr=False, default_factory=dict)
     _lines: Mapping[int, object] = field(repr=False, default_factory=dict)
     _modules: Modules | None = field(repr=False, default=None)
+    _depth: int | str | None = field(repr=False, default=None)
 
     @cached_property
     def _shapes(self) -> Sequence[tuple[int, ...] | None]:
@@ -137,6 +138,8 @@ class BackwardGraph:
         return self.to_text()
 
     def _sketch(self, fold: bool | None, depth: int | str | None) -> Sketch:
+        if depth is None and fold is not False:
+            depth = self._depth
         return modules.sketch_of(self, fold, depth)
 
     def to_text(self, *, fold: bool | None = None, depth: int | str | None = None) -> str:
@@ -220,7 +223,9 @@ class BackwardGraph:
         return {"text/plain": text.to_text(self, sketch), "text/html": html}
 
 
-def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
+def graph(
+    *tensors: Tensor, params: Params | None = None, depth: int | str | None = None
+) -> BackwardGraph:
     """Read the graph that autograd recorded for `tensors`.
 
     Nothing is run, unpacked or kept: the result holds names and numbers only, and the graph can be
@@ -231,10 +236,14 @@ def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
         params: a module, ``{name: tensor}``, or pairs of both, as of ``named_parameters()``; the
             tensors are shown by these names. Other leaves are called as the program calls them,
             where `record_lines` saw it, or numbered.
+        depth: how far the modules of `params` are opened where the graph is shown, as of
+            `BackwardGraph.to_text`.
 
     Raises:
-        TypeError: an argument is not a tensor, or `params` names something else than tensors.
-        ValueError: no tensor is given, or one has no graph; the message says why.
+        TypeError: an argument is not a tensor, `params` names something else than tensors, or
+            `depth` is neither a number nor a name.
+        ValueError: no tensor is given, or one has no graph; the message says why. Or `depth` is
+            negative or names no module.
 
     >>> x = torch.ones(3, requires_grad=True)
     >>> y = x + 2
@@ -245,18 +254,22 @@ def graph(*tensors: Tensor, params: Params | None = None) -> BackwardGraph:
     ('x', Edge(src=2, dst=3, input_nr=0))
     """
     roots = [root_of(tensor, "graph") for tensor in given_tensors(tensors, "graph")]
-    return read_graph(roots, params)[1]
+    return read_graph(roots, params, depth)[1]
 
 
 def read_graph(
-    roots: list[AutogradNode], params: Params | None
+    roots: list[AutogradNode], params: Params | None, depth: int | str | None = None
 ) -> tuple[dict[AutogradNode, torch_internals.Edges], BackwardGraph]:
     """The autograd nodes behind `roots`, and the same as plain data, in the same order."""
     leaf_names, node_names = _names(params)
     # The collector would pass over thousands of new small objects, none of them garbage.
     with torch_internals.uncollected():
         found = torch_internals.walk(roots)
-        return found, _read(roots, found, leaf_names, node_names, params)
+        read = _read(roots, found, leaf_names, node_names, params)
+    if depth is not None:
+        read = replace(read, _depth=depth)
+        read._sketch(None, None)  # says what is wrong with it
+    return found, read
 
 
 def _read(

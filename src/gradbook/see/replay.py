@@ -81,6 +81,7 @@ def replay(
     gradient: Tensor | Sequence[Tensor | None] | None = None,
     params: Params | None = None,
     retain_graph: bool = False,
+    depth: int | str | None = None,
 ) -> Replay:
     """Call ``backward()`` and record each node's incoming and outgoing gradients.
 
@@ -91,13 +92,17 @@ def replay(
         *tensors: what to differentiate; usually one loss.
         gradient: as in ``backward(gradient=...)``, of the shape of the tensor, needed if it has
             more than one element; for several tensors a sequence of them.
-        params: a module or ``{name: tensor}``, to name the leaves.
+        params: a module or ``{name: tensor}``, to name the leaves. With a module, a pass of more
+            than 60 steps is shown by module, each with a bar for the gradient that came to it; run
+            the model under `record_modules` for boxes that hold what each module made.
         retain_graph: keep the saved tensors, to call backward again.
+        depth: how far the modules of `params` are opened where the pass is shown by module, as of
+            `BackwardGraph.to_text`.
 
     Raises:
         TypeError: an argument is not a tensor.
         ValueError: a tensor has no graph, or is not a single number and `gradient` is missing or
-            has another shape.
+            has another shape. Or `depth` is negative or names no module.
         RuntimeError: the graph was released by an earlier backward, or backward itself fails.
 
     >>> x = torch.tensor(3.0, requires_grad=True)
@@ -110,7 +115,7 @@ def replay(
     outputs = given_tensors(tensors, "replay")
     roots = [root_of(tensor, "replay") for tensor in outputs]
     seeds = _seeds(outputs, gradient)
-    nodes, graph = read_graph(roots, params)
+    nodes, graph = read_graph(roots, params, depth)
     if graph.released:
         raise RuntimeError(
             "replay needs a graph that was not released yet: an earlier backward() or replay() "

@@ -223,6 +223,23 @@ def test_bad_input_is_named(options, error, message):
         recorded(Transformer(2)).to_svg(**options)
 
 
+def test_graph_and_replay_take_the_depth_at_which_they_are_shown():
+    """What is asked for in a call comes first; a wrong one is refused before anything runs."""
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 1))
+    x = torch.ones(1, 2)
+    with record_modules(model):
+        losses = [model(x).sum() for _ in range(3)]
+    found = graph(losses[0], params=model, depth=1)
+    assert "\n0  Sequential (1, 2)" in str(found)
+    assert "inside of 0  Sequential (1, 2)  6 parameters" in found.to_text(depth="0")
+    html = replay(losses[1], params=model, depth=1).to_html()
+    assert set(norms(html)) == {"", "0", "1"}
+    for depth, error in (("2", "names no module"), (-1, "at least 0")):
+        with pytest.raises(ValueError, match=error):
+            replay(losses[2], params=model, depth=depth)
+    losses[2].backward()  # nothing has run
+
+
 def test_depth_needs_modules():
     """A graph of plain tensors has none."""
     with pytest.raises(ValueError, match="depth needs modules: give params=model"):

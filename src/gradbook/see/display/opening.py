@@ -23,7 +23,7 @@ def to_html(graph: Drawn, norms: nested.Norms | None = None, tail: str = "") -> 
         tail: HTML to stand below it.
     """
     tree = Tree(graph)
-    sketch = tree.sketch()
+    sketch = tree.sketch(graph._depth)
     roots = len(graph.roots)
     scale = None if norms is None else nested.scale_of(sketch, norms)
     insides = []

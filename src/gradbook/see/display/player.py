@@ -186,7 +186,9 @@ def to_html(replay: Played) -> str:
 
     Several of them on one page do not disturb each other.
     """
-    by_module = modules.sketch_of(replay.graph).by_module and len(replay) > MOST_BY_STEP
+    by_module = replay.graph._depth is not None or (
+        len(replay) > MOST_BY_STEP and modules.sketch_of(replay.graph).by_module
+    )
     playable = len(replay) <= MOST_STEPS and not by_module
     reading = _read(replay)
     if by_module:

@@ -35,6 +35,8 @@ def to_text(graph: Drawn, sketch: Sketch) -> str:
     marks: dict[int, int] = {}
     shared = {item for _, item, _, full in rows if not full}
     lines = [sketch.title] + ([sketch.note] if sketch.note else [])
+    if sketch.by_module and not sketch.note and sketch.frames:
+        lines.append(f"inside of {'  '.join((sketch.frames[0].label, *sketch.frames[0].details))}")
     for prefix, item, count, full in rows:
         if item < 0:
             lines.append("")
