@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import quickjs
 
+from gradbook import explain
 from gradbook.understand.catalogue import find, load, nearest, recognise, to_json
 from pages import LEARN
 
@@ -244,7 +245,15 @@ const search = new ClinicSearch(CATALOGUE);
 const ask = text => JSON.stringify(search.find(text).map(f => [f.entry.id, f.message]));
 const near = text => JSON.stringify(search.nearest(text).map(entry => entry.id));
 const entry = id => search.entries.find(one => one.id === id);
-const told = (id, message) => search.variant(entry(id), message)?.source;
+const told = (id, message) => search.cause(entry(id), message)?.source;
+const read = text => {
+  const [found] = search.find(text);
+  if (!found) return "null";
+  const cause = search.cause(found.entry, found.message, text);
+  const left = search.likely(found.entry, found.message, text).map(([, one]) => one.source);
+  const own = ClinicSearch.ownFrame(text) ?? null;
+  return JSON.stringify([found.entry.id, cause?.source ?? null, left, own]);
+};
 """
 FRAME = '  File "train.py", line 3, in step\n    w = w - lr * w.grad\n'
 
@@ -301,6 +310,142 @@ def test_the_browser_tells_the_cause_that_python_tells(browser):
         for example in entry.examples:
             variant = entry.variant_of(" ".join(example.split()))
             assert browser("told", entry.id, example) == (variant.source if variant else None)
+
+
+# What may stand around a message: the program's own line, a frame of torch, another message.
+OWN = [
+    *("loss.backward()", "g_loss.backward(retain_graph=True)", "loss_d.backward()", ""),
+    *("w = w - lr * w.grad", "hidden = cell(x, hidden)", "labels = logits.argmax(1)"),
+    *("x = torch.tensor([1, 2], requires_grad=True)", "x.requires_grad_()", "h += residual"),
+    *("penalty.backward()", "with torch.no_grad(): out = net(x)", "emb = embedding(tokens)"),
+]
+OF_TORCH = [
+    *("", "torch/_functorch/vmap.py", "torch/utils/checkpoint.py", "torch/nn/parameter.py"),
+    *("torch/_functorch/eager_transforms.py", "torch/optim/sgd.py"),
+    *("torch/autograd/function.py", "torch/_library/autograd.py"),
+]
+WARNED = [
+    "",
+    "UserWarning: None of the inputs have requires_grad=True. Gradients will be None\n",
+    "UserWarning: The .grad attribute of a Tensor that is not a leaf Tensor is being accessed.\n",
+]
+
+
+def tracebacks(entry):
+    """Tracebacks of each wording of a message, in which other things stand as well."""
+    for example in entry.examples:
+        for own in OWN:
+            yield traceback_of(entry, example, own)
+        for path in OF_TORCH:
+            yield traceback_of(entry, example, OWN[0], path)
+            yield traceback_of(entry, example, OWN[0], path.replace("/", "\\"), ipython=True)
+        for warned in WARNED:
+            yield warned + traceback_of(entry, example, OWN[1])
+
+
+def traceback_of(entry, example, own, path="", *, ipython=False):
+    """As Python prints it, or as a notebook does."""
+    message = f"{entry.type[0]}: {example}\n"
+    library = f'  File "/v/lib/python3.11/site-packages/{path}", line 90, in f\n    g(x)\n' * bool(
+        path
+    )
+    if ipython:
+        return f"Cell In[7], line 2\n      1 x = 1\n----> 2 {own}\n\n{library}\n{message}"
+    first = 'Traceback (most recent call last):\n  File "/home/me/train.py", line 131, in step\n'
+    return f"{first}    {own}\n{library}{message}" if own else f"{first}{library}{message}"
+
+
+SEVERAL = [entry for entry in ENTRIES.values() if entry.variants and entry.examples]
+
+
+@pytest.mark.parametrize("entry", SEVERAL, ids=lambda entry: entry.id)
+def test_the_browser_ranks_causes_as_explain_does(browser, entry):
+    """From the whole traceback: the same entry, cause, order of what is left, and line."""
+    for text in tracebacks(entry):
+        answer = explain(text)
+        if answer.code == "not-recognised":  # words of Python's own, and no word of gradients
+            assert browser("read", text) == "null"
+            continue
+        code, cause, left, own = json.loads(browser("read", text))
+        assert code == answer.code, text
+        by_source = {one.source: one for one in ENTRIES[code].variants}
+        assert answer.details.get("cause") == (by_source[cause].title if cause else None), text
+        told = [f"{by_source[source].title}: " for source in left]
+        if cause is None and left:
+            assert len(answer.possible) == len(told), text
+            for said, start in zip(answer.possible, told, strict=True):
+                assert said.startswith(start), text
+        assert answer.details["line"] == f"{own['file']}:{own['line']}: {own['code']}", text
+
+
+@pytest.mark.parametrize(
+    ("id_", "source", "own", "path", "warned"),
+    [
+        ("no-graph", "E154b", "loss.backward()", "torch/_functorch/vmap.py", ""),
+        ("no-graph", "E01d", "loss.backward()", "", WARNED[1]),
+        ("no-graph", "E01c", "labels = logits.argmax(1)", "", ""),
+        ("graph-freed", "E07e", "loss.backward()", "torch/utils/checkpoint.py", ""),
+        ("graph-freed", "E07d", "g_loss.backward()", "", ""),
+        ("graph-freed", "E07b", "hidden = cell(x, hidden)", "", ""),
+        ("grad-is-none", "E16b", "w = w - lr * w.grad", "", ""),
+        ("grad-is-none", "E16b", "w = w - 0.1 * w.grad", "", WARNED[2]),
+        ("integer-requires-grad", "E20c", "self.k = nn.Parameter(k)", "torch/nn/parameter.py", ""),
+        ("integer-requires-grad", "E20b", "x.requires_grad_()", "", ""),
+        ("leaf-in-place", "E109", "y = Double.apply(x)", "torch/autograd/function.py", ""),
+    ],
+)
+def test_the_traceback_tells_the_likeliest_cause(browser, id_, source, own, path, warned):
+    """By a frame of torch, a warning before it, or the program's own line."""
+    entry = ENTRIES[id_]
+    text = warned + traceback_of(entry, entry.examples[0], own, path)
+    _, cause, left, _ = json.loads(browser("read", text))
+    assert source == (cause or left[0])
+
+
+def test_a_gan_is_told_by_its_message_and_its_line(browser):
+    """The weight of a Linear layer, turned around, and a loss of the generator."""
+    text = (
+        'Traceback (most recent call last):\n  File "trainer.py", line 131, in step\n'
+        "    g_loss.backward()\nRuntimeError: one of the variables needed for gradient computation "
+        "has been modified by an inplace operation: [torch.cuda.FloatTensor [512, 128]], which is "
+        "output 0 of AsStridedBackward0, is at version 2; expected version 1 instead.\n"
+    )
+    code, _, left, own = json.loads(browser("read", text))
+    assert (code, left[0]) == ("modified-in-place", "E40b")
+    assert own == {"file": "trainer.py", "line": 131, "code": "g_loss.backward()", "own": True}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<pre>RuntimeError: grad can be implicitly created only for scalar outputs</pre>",
+        "ValueError: can&#39;t optimize a non-leaf Tensor",
+        "ValueError: can&#x27;t optimize a non-leaf&nbsp;Tensor",
+    ],
+)
+def test_a_message_from_the_source_of_a_page_is_found(browser, text):
+    """Its marks and its escaped letters do no harm."""
+    assert json.loads(browser("read", text))[0] == explain(text).code
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (
+            "RuntirneError: elernent 0 of tensors does not requlre grad and does not have",
+            "no-graph",
+        ),
+        ("Trying to backward through the graph a seccnd tirne (or directly", "graph-freed"),
+        (
+            "a leaf Variabie that requires grad is beinq used in an in-piace operation",
+            "leaf-in-place",
+        ),
+    ],
+)
+def test_the_spelling_of_a_read_picture_is_near_to_its_entry(browser, text, meant):
+    """Not recognised, and among the first two that are offered."""
+    assert meant in json.loads(browser("near", text))[:2]
+    assert meant in [entry.id for entry in nearest(text, n=2)]
 
 
 @pytest.mark.parametrize(

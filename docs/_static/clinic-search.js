@@ -5,7 +5,7 @@
 const ClinicSearch = (() => {
   const LONGEST_TEXT = 4000000, LONGEST_MESSAGE = 4000, LONGEST_SEARCH = 200000;
   const MOST_LINES = 30, MOST_HEADS = 300;
-  const FOR_A_SYMPTOM = 24;
+  const FOR_A_SYMPTOM = 24, FOR_A_WORDING = 200, FEWEST_PIECES = 40;
   const COLOUR = /\x1b\[[0-9;]*[A-Za-z]/g;
   const TRACEBACK = /Traceback \(most recent call last\)|^ *File "|^-+> ?\d+ /m;
   const HEAD = /(?:^|[\s|:>\]])(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*(?:Error|Exception|Warning|Failed)|Exception|Warning): ?(.*)$/;
@@ -13,6 +13,12 @@ const ClinicSearch = (() => {
   const STOP = /Traceback \(most recent call last\)|^\W*File "|^During handling of the above|^The above exception was the direct cause/;
   const flat = (text) => text.split(/\s+/).filter(Boolean).join(" ");
   const tail = (text, count) => text.slice(-count);
+  const NAMED = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'", nbsp: "\u00a0" };
+  const unescaped = (text) => text.replace(/&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|(\w{2,5}));/g, (all, ten, sixteen, name) => {
+    const code = ten ? Number(ten) : parseInt(sixteen ?? "", 16);
+    return name ? NAMED[name] ?? all : code > 0 && code < 0x110000 ? String.fromCodePoint(code) : all;
+  });
+  const count = (patterns, text) => patterns.filter((one) => new RegExp(one).test(text)).length;
 
   return class {
     constructor(catalogue) {
@@ -42,8 +48,14 @@ const ClinicSearch = (() => {
       return [...(text.toLowerCase().match(/[a-z_]{3,}/g) ?? []), ...pairs];
     }
 
-    // Entries whose message occurs in the text, most telling first, each with that message.
+    // Entries whose message occurs in the text, most telling first, each with that message. The text may
+    // have been copied from the source of a web page.
     find(given) {
+      const found = this.findIn(given);
+      return found.length || !given.includes("&") ? found : this.findIn(unescaped(tail(given, LONGEST_SEARCH)));
+    }
+
+    findIn(given) {
       const text = tail(given, LONGEST_TEXT).replace(COLOUR, "");
       const lines = text.split(/\r\n|\r|\n/);
       const heads = this.heads(lines);
@@ -103,9 +115,19 @@ const ClinicSearch = (() => {
       return surroundings === null || context.some((one) => one.test(tail(surroundings, LONGEST_SEARCH)));
     }
 
-    // The cause that a message tells, where an entry has several.
-    variant(entry, message) {
-      return entry.variants.find((one) => one.when && new RegExp(one.when).test(message));
+    // The cause that a message tells, or the text around it; see gradbook.understand.pasted.
+    cause({ variants }, message, text = "") {
+      const around = tail(text, LONGEST_SEARCH);
+      return variants.find((one) => one.when && new RegExp(one.when).test(message))
+        ?? variants.find((one) => count(one.seen, around));
+    }
+
+    // The causes that are left, likeliest first: those that the message and the program's own lines hint at.
+    likely({ variants }, message, text = "") {
+      const around = tail(text, LONGEST_SEARCH);
+      const shown = [message, ...ClinicSearch.frames(around).filter(({ own }) => own).map(({ code }) => code)].join("\n");
+      return variants.filter((one) => !one.when && !count(one.unless, around))
+        .map((one) => [count(one.hints, shown), one]).sort(([a], [b]) => b - a);
     }
 
     // How much of one of the entry's symptoms the words have: 1 is all, 0 is half of it or less.
@@ -120,6 +142,20 @@ const ClinicSearch = (() => {
       return Math.max(0, 2 * Math.max(0, ...shares) - 1);
     }
 
+    // What stands in a text, three letters at a time: few of them change with a wrong letter.
+    static pieces(text) {
+      const letters = (text.toLowerCase().match(/[a-z]+/g) ?? []).join(" ");
+      return new Set([...letters.slice(2)].map((_, n) => letters.slice(n, n + 3)));
+    }
+
+    // How much a text reads like one of the messages: 1 is whole, 0 is three quarters or less.
+    likeWording(position, pieces) {
+      if (pieces.size < FEWEST_PIECES) return 0;
+      this.wordings ??= this.entries.map((entry) => entry.examples.map(ClinicSearch.pieces));
+      const shares = this.wordings[position].map((one) => [...pieces].filter((piece) => one.has(piece)).length / pieces.size);
+      return Math.max(0, 4 * Math.max(0, ...shares) - 3);
+    }
+
     // Entries that share words with the text, or with its last message; rare words count more, words
     // of the title most. The last word may still be in the making, so its beginning counts.
     nearest(given, count = 8) {
@@ -127,6 +163,7 @@ const ClinicSearch = (() => {
       const text = this.heads(lines).pop()?.[1] ?? tail(given, LONGEST_MESSAGE);
       const words = [...new Set(ClinicSearch.words(text))];
       const last = words[words.length - 1];
+      const pieces = ClinicSearch.pieces(text);
       const scored = this.entries.map((entry, position) => {
         let score = 0;
         for (const word of words) {
@@ -135,7 +172,8 @@ const ClinicSearch = (() => {
           if (hit) score += (this.weights.get(hit) ?? 0) * (this.titles[position].has(hit) ? 3 : 1);
         }
         const symptom = FOR_A_SYMPTOM * this.likeSymptom(entry, words);
-        return [score / this.bags[position].size ** 0.25 + symptom, position, entry];
+        const wording = FOR_A_WORDING * this.likeWording(position, pieces);
+        return [score / this.bags[position].size ** 0.25 + symptom + wording, position, entry];
       });
       return scored.filter(([score]) => score > 0).sort((a, b) => b[0] - a[0] || a[1] - b[1])
         .slice(0, count).map(([, , entry]) => entry);
@@ -145,13 +183,34 @@ const ClinicSearch = (() => {
 
 if (typeof module !== "undefined") module.exports = { ClinicSearch };
 
-// The place in the reader's own program: the last frame of a traceback that is not of a library.
-ClinicSearch.ownFrame = (text) => {
-  const frames = [...text.slice(-4000000).matchAll(/File "([^"\n]{1,400})", line (\d+), in [^\n]*\n(?:[ \t]+([^\n]{1,300}))?/g)];
-  const own = frames.filter(([, file]) => !/(?:site|dist)-packages|[\\/]lib[\\/]python\d|^<frozen/.test(file));
-  const [, file, line, code] = own.pop() ?? [];
-  return file && { file: file.split(/[\\/]/).pop(), line, code: (code ?? "").trim() };
+// The frames of a pasted text, the innermost last: as Python prints them, and as IPython does.
+ClinicSearch.frames = (text) => {
+  const FRAME = /^(?:\[\w+\]:)?[^\w"]*File "([^"]+)", line (\d+), in /;
+  const CELL = /^(?:Cell (In ?\[\d+\])|(?:File )?([~/\w.<>\\:-]{1,300}?)(?::\d+,)? in )/;
+  const ARROW = /^-{1,6}> ?(\d+) (.*)/;
+  const LIBRARY = /(?:site|dist)-packages|(?:^|[\\/])lib[\\/]python\d|<frozen /;
+  const lines = text.slice(-200000).split(/\r\n|\r|\n/);
+  const found = [];
+  const add = (file, line, code) => found.push({
+    file, line: Number(line.slice(0, 9)), code: code.trim().slice(0, 200), own: !LIBRARY.test(file),
+  });
+  let cell = "";
+  lines.forEach((text, number) => {
+    let match;
+    if ((match = FRAME.exec(text))) {
+      const code = (lines[number + 1] ?? "").replace(/^\[\w+\]:/, "");
+      add(match[1], match[2], FRAME.test(code) ? "" : code);
+    } else if ((match = CELL.exec(text))) {
+      cell = match[1] ?? match[2];
+    } else if (cell && (match = ARROW.exec(text))) {
+      add(cell, match[1], match[2]);
+    }
+  });
+  return found;
 };
+
+// The place in the reader's own program: the last frame that is not of a library.
+ClinicSearch.ownFrame = (text) => ClinicSearch.frames(text).filter(({ own }) => own).pop();
 
 // What both the field of the Clinic and the search box show of an answer.
 const clinicAnswers = (() => {
@@ -170,15 +229,30 @@ const clinicAnswers = (() => {
   const sentence = (text) => make("p", {}, ...code(text));
   const root = () => document.documentElement.dataset.content_root ?? "./";
   const link = (entry) => make("a", { href: root() + entry.path }, ...title(entry.title));
-  const answer = (search, { entry, message }) => {
-    const told = search.variant(entry, message);
-    return make("li", {}, link(entry), sentence(told ? `${_(told.title)}: ${_(told.because)}` : _(entry.because[0])),
-      sentence(`${_("Cure")}: ${_(told?.cure ?? entry.cures[0])}`));
+  // The entry, its cause and cure: those that the text tells, or else the likeliest with the others behind it.
+  const answer = (search, { entry, message }, text) => {
+    const told = search.cause(entry, message, text);
+    const item = make("li", {}, link(entry));
+    if (told) {
+      item.append(sentence(`${_(told.title)}: ${_(told.because)}`), sentence(`${_("Cure")}: ${_(told.cure)}`));
+      return item;
+    }
+    const left = search.likely(entry, message, text);
+    item.append(sentence(_(entry.because[0])));
+    if (!left.length || !left[0][0]) item.append(sentence(`${_("Cure")}: ${_(entry.cures[0])}`));
+    if (left.length) {
+      const causes = left.map(([hints, one]) => make("li", {},
+        make("a", { href: `${root()}${entry.path}#${one.anchor}` }, ...title(one.title)),
+        ...(hints ? [sentence(_(one.because)), sentence(`${_("Cure")}: ${_(one.cure)}`)] : [])));
+      item.append(make("p", { className: "clinic-causes" }, left[0][0] ? _("Causes, the likeliest here first:") : _("It is one of these:")),
+        make("ul", {}, ...causes));
+    }
+    return item;
   };
   const place = (text) => {
     const own = ClinicSearch.ownFrame(text);
     if (!own) return [];
-    const words = _("In your program: line {line} of {file}").replace("{line}", own.line).replace("{file}", own.file);
+    const words = _("In your program: line {line} of {file}").replace("{line}", own.line).replace("{file}", own.file.split(/[\\/]/).pop());
     return [make("p", { className: "clinic-place" }, words, ...(own.code ? [": ", make("code", { textContent: own.code })] : []))];
   };
 
@@ -223,7 +297,7 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
     const found = text ? search.find(text) : [];
     const known = found.length || search.nearest(text, 1).length;
     where.replaceChildren(...(found.length ? place(text) : []));
-    results.replaceChildren(...(found.length || !text ? found.map((one) => answer(search, one))
+    results.replaceChildren(...(found.length || !text ? found.map((one) => answer(search, one, text))
       : near(search, text, known ? 8 : 5).map((entry) => make("li", {}, link(entry)))));
     onwards.replaceChildren(...(found.length || !text ? [] : [_("No message, but something is wrong?"), " ", tree()]));
     const alone = /\w*(Error|Exception|Warning)\b/.test(text);

@@ -73,7 +73,7 @@ const gradbookPalette = (() => {
     const [site, clinic] = tools;
     const message = text.includes("\n") || /\b\w+(?:Error|Exception|Warning)\b/.test(text) ? clinic.find(text) : [];
     const answers = message.map((one) => {
-      const entry = clinicAnswers.answer(clinic, one);
+      const entry = clinicAnswers.answer(clinic, one, text);
       entry.prepend(badge("clinic/"));
       return [kindOf("clinic/"), entry];
     });

@@ -307,22 +307,55 @@ def nearest(text: str, n: int = 3) -> tuple[Entry, ...]:
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}: it is the number of entries to return")
     heads = _heads(_BREAK.split(without_colours(text)))
-    words = set(_words(heads[-1][1] if heads else text[-_LONGEST_MESSAGE:]))
+    said = heads[-1][1] if heads else text[-_LONGEST_MESSAGE:]
+    words = set(_words(said))
+    pieces = _pieces(said)
     bags, weights = _bags()
     scored = [
         (
             sum(weights[word] for word in words & bag) / len(bag) ** 0.25
-            + _FOR_A_SYMPTOM * _like_a_symptom(entry, words, weights),
+            + _FOR_A_SYMPTOM * _like_a_symptom(entry, words, weights)
+            + _FOR_A_WORDING * _like_a_wording(wordings, pieces),
             -position,
             entry,
         )
-        for position, (entry, bag) in enumerate(bags)
+        for position, ((entry, bag), wordings) in enumerate(zip(bags, _wordings(), strict=True))
     ]
     best = sorted((score for score in scored if score[0] > 0), key=lambda s: s[:2], reverse=True)
     return tuple(entry for _, _, entry in best[:n])
 
 
 _FOR_A_SYMPTOM = 24  # more than words of a title that happen to be the same
+
+
+_FOR_A_WORDING = 200  # more than all words that happen to be the same
+_FEWEST_PIECES = 40  # a few words alone look like many messages
+
+
+def _pieces(text: str) -> frozenset[str]:
+    """What stands in a text, three letters at a time: few of them change with a wrong letter."""
+    letters = " ".join(_words_of_letters(text))
+    return frozenset(letters[start : start + 3] for start in range(len(letters) - 2))
+
+
+def _words_of_letters(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())
+
+
+@lru_cache(maxsize=1)
+def _wordings() -> tuple[tuple[frozenset[str], ...], ...]:
+    """The pieces of each entry's messages."""
+    return tuple(tuple(map(_pieces, entry.examples)) for entry in load().entries)
+
+
+def _like_a_wording(wordings: tuple[frozenset[str], ...], pieces: frozenset[str]) -> float:
+    """How much a text reads like one of the messages: 1 is whole, 0 is three quarters or less.
+
+    A message that was read from a picture has wrong letters in many words, but not in most places.
+    """
+    if len(pieces) < _FEWEST_PIECES:
+        return 0.0
+    return max([0.0, *(4 * len(pieces & one) / len(pieces) - 3 for one in wordings)])
 
 
 def _like_a_symptom(entry: Entry, words: set[str], weights: dict[str, float]) -> float:
@@ -345,7 +378,8 @@ def to_json() -> str:
     """The catalogue for the site's message search, as one JSON object.
 
     ``groups`` and ``entries`` have the fields of `Group` and `Entry`, with the addresses
-    relative to the site in ``path``. The patterns mean the same to JavaScript's ``RegExp``.
+    relative to the site in ``path``, and the ids of causes in ``anchor``. The patterns mean the
+    same to JavaScript's ``RegExp``.
 
     >>> json.loads(to_json())["entries"][0]["id"]
     'no-graph'
@@ -354,7 +388,14 @@ def to_json() -> str:
     return json.dumps(
         {
             "groups": [{**asdict(group), "path": group.path} for group in catalogue.groups],
-            "entries": [{**asdict(entry), "path": entry.path} for entry in catalogue.entries],
+            "entries": [
+                {
+                    **asdict(entry),
+                    "path": entry.path,
+                    "variants": [{**asdict(one), "anchor": one.anchor} for one in entry.variants],
+                }
+                for entry in catalogue.entries
+            ],
         },
         ensure_ascii=False,
         separators=(",", ":"),
