@@ -263,6 +263,9 @@ def _split(app: Sphinx, document: nodes.document) -> None:
     }
     _move_labels(env, group, home, entries)
     _link(document, group, group, home)
+    for table in (document.ids, document.refids, document.refnames):
+        for key in table.keys() & {*home, *entries}:
+            del table[key]
     for name, section in sections.items():
         _complete(section, entries[name], setup)
         _link(section, group, docname_of(entries[name]), home)
@@ -352,6 +355,7 @@ def _register(
     document = new_document(group["source"], group.settings)
     document += nodes.meta("", name="description", content=description(entry))
     document += section
+    _cut_off(document, section)
     env.metadata[docname] = {
         "entry": entry.id,
         "group": parent,
@@ -368,6 +372,17 @@ def _register(
     _make_known(env, parent, docname)
     # Not with the others that are in memory: in a parallel build this is a process that ends.
     app.builder.write_doctree(docname, document, _cache=False)
+
+
+def _cut_off(document: nodes.document, section: nodes.section) -> None:
+    """Drop every way back to the group: the file of each document would hold the whole of it."""
+    for target in list(section.findall(nodes.target)):
+        if "refid" in target:  # the label of the section that followed
+            target.parent.remove(target)
+    for node in section.findall():
+        node.document = document
+        for name in ("expect_referenced_by_name", "expect_referenced_by_id"):
+            vars(node).pop(name, None)
 
 
 def _index(
