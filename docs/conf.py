@@ -35,6 +35,7 @@ extensions = [
     "reading.mathematics",
     "reading.path",
     "reading.players",
+    "reading.stubs",
     "reading.terms",
     "reading.translation",
     "publishing.announcing",
@@ -103,7 +104,7 @@ nb_code_prompt_hide = "Hide the code"
 # Copy buttons stand on code, not on its output.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-copybutton_selector = "div:is(.cell_input, [class*=highlight-py], .highlight-console) pre"
+copybutton_selector = "div:is(.cell_input, .doctest, [class*=highlight-py], .highlight-console) pre"
 
 # Look
 html_theme = "furo"

@@ -2,9 +2,11 @@
 const sideways = _("scrolls sideways");
 
 // The keyboard scrolls what overflows. First all is measured, then all is changed: in turns, each
-// measure would lay the page out anew.
-const scrollers = () => {
-  const boxes = [...document.querySelectorAll("article pre, article .table-wrapper, article div.math, article .text_html")];
+// measure would lay the page out anew. A long page is done part by part, and reacts in between.
+const AT_ONCE = 40;
+const scrollers = (from = 0) => {
+  const all = document.querySelectorAll("article pre, article .table-wrapper, article div.math, article .text_html");
+  const boxes = [...all].slice(from, from + AT_ONCE);
   const overflows = boxes.map(box => box.scrollWidth > box.clientWidth);
   boxes.forEach((box, number) => {
     if (overflows[number] && !box.hasAttribute("tabindex")) {
@@ -15,10 +17,11 @@ const scrollers = () => {
       for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
     }
   });
+  if (from + AT_ONCE < all.length) setTimeout(scrollers, 0, from + AT_ONCE);
 };
 scrollers();
-addEventListener("resize", scrollers);
-addEventListener("toggle", scrollers, true); // what was folded has no width
+addEventListener("resize", () => scrollers());
+addEventListener("toggle", () => scrollers(), true); // what was folded has no width
 
 // What a cell asserts is unfolded by its mark. All marks of a page are one stop of the keyboard;
 // the arrows go from one to the next.

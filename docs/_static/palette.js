@@ -20,7 +20,9 @@ const gradbookPalette = (() => {
     if (typeof SiteSearch === "undefined") missing.push("search/search.js");
     if (typeof ClinicSearch === "undefined") missing.push("clinic-search.js");
     await Promise.all(missing.map(script));
-    return [new SiteSearch(gradbookPlaces), await clinicAnswers.search()];
+    const site = new SiteSearch(gradbookPlaces, { later: true });
+    await site.ready;
+    return [site, await clinicAnswers.search()];
   };
 
   const make = (tag, values = {}, ...children) => {

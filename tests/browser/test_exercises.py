@@ -67,3 +67,17 @@ def test_without_a_script_there_is_no_field(open_page):
     page = open_page(PAGE, java_script_enabled=False)
     assert not page.locator("form.exercise-field").first.is_visible()
     assert page.get_by_text("No answer yet").first.is_visible()
+
+
+def test_an_exercise_that_wants_a_function_is_taken_away(open_page):
+    """As a program with a stub; the sentence under the button says that it was copied."""
+    page = open_page("learn/accumulation.html", permissions=["clipboard-read", "clipboard-write"])
+    button = page.get_by_role("button", name="Copy to run").first
+    button.click()
+    page.wait_for_selector(".take-stub output:not(:empty)")
+    program = page.evaluate("navigator.clipboard.readText()")
+    assert "def collect(w, parts):" in program
+    assert "check.accumulation.mean_from_parts(collect)" in program
+    compile(program, "copied", "exec")
+    plain = open_page("learn/accumulation.html", java_script_enabled=False)
+    assert not plain.locator(".take-stub").first.is_visible()

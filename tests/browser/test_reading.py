@@ -4,9 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import DESK, PHONE, SITE
+from conftest import DESK, PHONE, SITE, WATCH_SHIFTS
 
 PAGE = "learn/accumulation.html"  # code, outputs, a figure, mathematics, folded cells, a table
+# What a task takes beyond 50 ms blocks.
+WATCH_TASKS = """
+window.blocked = 0;
+new PerformanceObserver(list => {
+  for (const entry of list.getEntries()) window.blocked += Math.max(0, entry.duration - 50);
+}).observe({type: "longtask", buffered: true});
+"""
 FOCUS = """() => {
   const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
   return {
@@ -112,7 +119,8 @@ def test_the_keyboard_reaches_everything_and_is_seen(open_page, width):
     names = " ".join(stop["name"] for stop in stops)
     assert "color theme" in names
     assert ("Toggle site navigation" in names) == (width == PHONE)
-    assert ("Search" in names) == (width == DESK), "the side bar is a closed drawer on the phone"
+    fields = [stop["name"] for stop in stops if stop["tag"] == "INPUT"]
+    assert ("Search" in fields) == (width == DESK), "the side bar is a closed drawer on the phone"
     assert len(stops) > 15
 
 
@@ -174,6 +182,63 @@ def test_pages_are_read_without_javascript(open_page):
     folded.locator("summary").click()
     assert folded.get_attribute("open") is not None
     assert r"\(" not in article.inner_text()
+
+
+def test_the_header_of_a_phone_says_the_page_and_opens_the_search(open_page):
+    """On every page, the front page has the name of the book."""
+    page = open_page(PAGE, PHONE, reduced_motion="reduce")
+    assert page.locator(".mobile-header .brand").inner_text() == "Gradients add up"
+    page.locator(".mobile-header").get_by_role("button", name="Search").click()
+    page.wait_for_selector("dialog.palette[open]")
+    assert (
+        open_page("index.html", PHONE).locator(".mobile-header .brand").inner_text() == "Gradbook"
+    )
+
+
+def test_charts_are_read_on_a_phone(open_page):
+    """No letter of a figure is smaller than 11 pixels; a wide one scrolls in its box."""
+    small = """[...document.querySelectorAll(".text_html > svg.figure")].flatMap(svg => {
+      const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+      return [...svg.querySelectorAll("text")].filter(text => text.textContent.trim())
+        .map(text => parseFloat(getComputedStyle(text).fontSize) * scale);
+    })"""
+    for name in (PAGE, "learn/linear-regression.html", "learn/digits.html"):
+        page = open_page(name, PHONE)
+        sizes = page.evaluate(small)
+        assert sizes
+        assert min(sizes) >= 10.99, name
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+
+
+def test_examples_of_the_api_are_copied_without_prompts(open_page):
+    """And without their outputs."""
+    page = open_page("reference/api.html", permissions=["clipboard-read", "clipboard-write"])
+    example = page.locator("div.doctest").first
+    example.hover()
+    example.locator("button.copybtn").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied
+    assert ">>>" not in copied
+    compile(copied, "copied", "exec")
+
+
+@pytest.mark.parametrize("name", [PAGE, "search.html?q=register_hook"])
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_a_slow_machine_reacts_while_a_page_loads(browser, served, name, width):
+    """At a quarter of the speed, all that blocks is under 200 ms, and nothing moves."""
+    context = browser.new_context(viewport={"width": width, "height": 740})
+    page = context.new_page()
+    page.add_init_script(WATCH_SHIFTS + WATCH_TASKS)
+    devtools = context.new_cdp_session(page)
+    devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    blocked = []
+    for _ in range(3):
+        page.goto(served + name, wait_until="load")
+        page.wait_for_timeout(1500)
+        blocked.append(page.evaluate("window.blocked"))
+        assert page.evaluate("window.shift") < 0.02
+    context.close()
+    assert min(blocked) < 200, "the best of three: other programs take their time, too"
 
 
 def test_paper_gets_the_text_alone(open_page):

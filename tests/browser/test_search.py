@@ -178,3 +178,40 @@ def test_without_javascript_the_page_says_what_to_do(open_page):
         *("clinic/index.html", "reference/glossary.html", "genindex.html", "llms-full.txt"),
     ]
     assert all((SITE / link).exists() for link in links)
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("learn/detachh.html", "learn/detach"),
+        ("howto/old/freeze_layers/", "howto/freeze-layers"),
+        ("clip-gradient", "howto/clip-gradients"),
+    ],
+)
+def test_a_wrong_address_is_searched_for_its_words(open_page, served, address, meant):
+    """At any depth; the first place that is found is the one that was meant."""
+    page = open_page("404.html")
+    assert page.locator(".lost a").count() == 0
+    lost = (SITE / "404.html").read_text("utf-8")
+    page.route(
+        served + address,
+        lambda route: route.fulfill(status=404, content_type="text/html", body=lost),
+    )
+    page.goto(served + address)
+    page.wait_for_selector(".lost a")
+    first = page.locator(".lost a").first
+    assert meant in first.get_attribute("href")
+    first.click()
+    page.wait_for_load_state()
+    assert page.locator("h1").inner_text() != "Page not found"
+
+
+def test_the_search_box_opens_on_the_page_for_a_wrong_address(open_page, served):
+    """Its scripts are found from any depth."""
+    page = open_page("404.html")
+    lost = (SITE / "404.html").read_text("utf-8")
+    page.route(f"{served}a/b/c", lambda route: route.fulfill(content_type="text/html", body=lost))
+    page.goto(f"{served}a/b/c")
+    page.keyboard.press("/")
+    page.locator(".palette-field").fill("detach")
+    page.wait_for_selector(".palette-results a")

@@ -1,11 +1,13 @@
 """Put figures into the page: SVG that follows the theme and has an alternative text.
 
 A page draws with plain matplotlib, as a reader would. The kernels are told to make SVG with
-text left as text (`KERNEL_CONFIG`); its black lines and letters become ``currentColor``, and the
-figure stands in the page itself, where the page's colours reach it. A picture of the book
-(``examples/pictures.py``) comes as panels, which a narrow screen shows below each other.
+text left as text (`KERNEL_CONFIG`); its black lines and letters become ``currentColor``, its first
+two colours those of the site, and the figure stands in the page itself, where these reach it. A
+picture of the book (``examples/pictures.py``) comes as panels, which a narrow screen shows below
+each other.
 """
 
+import math
 import re
 from collections.abc import Callable
 from html import escape
@@ -32,6 +34,13 @@ c.InlineBackend.rc = {
 }
 """
 _STYLE = re.compile(r"#000000|\bblack\b")
+# The first two colours of matplotlib become those of the site: what is computed, and its gradient.
+_OWN_COLOURS = {
+    "#1f77b4": "var(--color-brand-content)",
+    "#ff7f0e": "var(--gradbook-gradient)",
+}
+_LEAST_TEXT = 11  # CSS pixels, on a phone too
+_PIXELS_A_POINT = 4 / 3
 _PANEL = re.compile(r'<svg class="panel" x="[^"]*" (.*?</svg>)', re.DOTALL)
 
 
@@ -75,11 +84,25 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
     body = re.sub(r'((?:xlink:)?href)="#([^"]+)"', rf'\1="#{prefix}\2"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", body)
     body = _STYLE.sub("currentColor", body)
+    for colour, own in _OWN_COLOURS.items():
+        body = body.replace(colour, own)
     # Text without a colour of its own is black by the rules of SVG.
     opening = (
         f'<svg class="figure" role="img" aria-label="{escape(alt, quote=True)}" fill="currentColor"'
+        f"{_least_width(body)}"
     )
     return body.replace("<svg", opening, 1)
+
+
+def _least_width(svg: str) -> str:
+    """A style that keeps the smallest text readable: a narrow screen scrolls the figure instead."""
+    width = re.search(r'<svg\b[^>]*\bwidth="([\d.]+)pt"', svg)
+    sizes = {float(size) for size in re.findall(r"\bfont(?:-size)?: (?:\w+ )*?([\d.]+)px", svg)}
+    exponents = {size for size in sizes if any(math.isclose(size, 0.7 * one) for one in sizes)}
+    if width is None or not sizes:
+        return ""
+    least = float(width[1]) * min(_LEAST_TEXT / min(sizes - exponents), _PIXELS_A_POINT)
+    return f' style="min-width: {math.ceil(least)}px"'
 
 
 def _picture(panels: list[str], alt: str) -> str:

@@ -2,12 +2,14 @@
 
 `html_baseurl` is the address of the site. The address of the sources is not the book's to know: the
 workflow that publishes it says so in GRADBOOK_REPOSITORY (and GRADBOOK_BRANCH); without it pages
-have no link to edit them. A page that moves gets a line in the table `redirects`.
+have no link to edit them, to their source, or to report a problem. A page that moves gets a line in
+the table `redirects`.
 """
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -32,9 +34,34 @@ def _locate(app: Sphinx, config: Config) -> None:
         }
 
 
+def _add_links(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Tell the template of a page where its source is, and where a problem is reported."""
+    options = app.config.html_theme_options
+    repository = options.get("source_repository")
+    if not repository or doctree is None:
+        return
+    place = f"{options['source_branch']}/docs/{page}{context['page_source_suffix']}"
+    address = context.get("pageurl") or page
+    if repository.startswith("https://github.com/"):
+        form = "message.yml" if page == "clinic/index" else "claim.yml"
+        asked = {"template": form} | ({"place": address} if form == "claim.yml" else {})
+        context["source_of_page"] = f"{repository}/blob/{place}"
+        context["report_problem"] = f"{repository}/issues/new?{urlencode(asked)}"
+    elif repository.startswith("https://gitlab.com/"):
+        asked = {"issue[title]": address}
+        context["source_of_page"] = f"{repository}/-/blob/{place}"
+        context["report_problem"] = f"{repository}/-/issues/new?{urlencode(asked)}"
+    else:
+        context["source_of_page"] = f"{repository}/src/{place}"
+        context["report_problem"] = f"{repository}/issues/new"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("notfound.extension")
     app.setup_extension("sphinx_reredirects")
     app.connect("config-inited", _locate, priority=100)  # before notfound looks at its prefix
+    app.connect("html-page-context", _add_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

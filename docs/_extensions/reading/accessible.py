@@ -43,6 +43,21 @@ REPAIRS: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = {
         re.compile(r'<summary aria-label="Toggle hidden content">'),
         lambda _match: "<summary>",
     ),
+    "the header of a phone says the page, and leads to its top": (
+        re.compile(
+            r'(<title>([^<]*?) - ([^<]*)</title>.*?<div class="header-center">\s*)'
+            r'<a href="[^"]*"><div class="brand">\3</div></a>',
+            re.DOTALL,
+        ),
+        lambda match: f'{match[1]}<a href="#"><div class="brand">{match[2]}</div></a>',
+    ),
+    "the header of a phone has the search": (
+        re.compile(r'(<div class="header-right">)(?!<button)'),
+        lambda match: (
+            f'{match[1]}<button type="button" class="header-search" data-palette '
+            f'aria-label="{_("Search")}"></button>'
+        ),
+    ),
     "scripts do not hold up the page": (
         re.compile(r"<script src="),
         lambda match: "<script defer src=",

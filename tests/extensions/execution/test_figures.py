@@ -84,14 +84,39 @@ def test_no_id_stands_twice_on_a_page(svgs):
 
 
 def test_black_follows_the_theme(svgs):
-    """Lines and letters take the page's colour; colours of the data stay; text stays text."""
+    """Lines and letters take the page's colour, the data the site's two; text stays text."""
     for svg in svgs:
         text = ET.tostring(svg, encoding="unicode")
         assert "currentColor" in text
         assert not re.search(r"#000000|\bblack\b|#ffffff|\bwhite\b", text)
         assert "<metadata" not in text
         assert [node for node in svg.iter() if node.tag.endswith("text")]
-    assert "#1f77b4" in ET.tostring(svgs[1], encoding="unicode")
+    assert "stroke: var(--color-brand-content)" in ET.tostring(svgs[1], encoding="unicode")
+
+
+def test_a_narrow_screen_shows_no_smaller_text_than_11_pixels(svgs):
+    """The figure is scrolled there; it is never wider than it was drawn."""
+    for svg in svgs:
+        least = int(re.fullmatch(r"min-width: (\d+)px", svg.get("style"))[1])
+        across = float(svg.get("viewBox").split()[2])
+        assert 10 * least / across >= 11
+        assert least <= float(svg.get("width").removesuffix("pt")) * 4 / 3
+
+
+def test_exponents_do_not_count_as_small_text():
+    """Those of a logarithmic axis are smaller than its numbers."""
+    svg = "<svg width='1'></svg>".replace("'1'", '"300pt"')
+    texts = '<text style="font-size: 10px"/><tspan style="font: 7px"/>'
+    drawn = figures.inline_svg(svg.replace("</svg>", f"{texts}</svg>"), "a", prefix="p-")
+    assert 'style="min-width: 330px"' in drawn
+
+
+def test_the_first_two_colours_are_those_of_the_site():
+    """The second one is that of a gradient, in charts as in graphs and formulas."""
+    svg = '<svg width="1"><path style="stroke: #1f77b4"/><path style="fill: #ff7f0e"/></svg>'
+    drawn = figures.inline_svg(svg, "a", prefix="p-")
+    assert "stroke: var(--color-brand-content)" in drawn
+    assert "fill: var(--gradbook-gradient)" in drawn
 
 
 def test_a_text_cannot_break_out_of_its_attribute():

@@ -1,8 +1,11 @@
 """Tests of publishing/hosting.py: the page for a wrong address, redirects, edit links."""
 
 import re
+from html import unescape
+from urllib.parse import parse_qs
 
 import pytest
+import yaml
 
 from sites import DOCS
 
@@ -59,6 +62,39 @@ def test_pages_can_be_edited_where_their_sources_are(site):
     assert "/edit/main" not in site.html("404")
 
 
+def test_pages_lead_to_their_source_and_to_the_form_for_a_problem(site):
+    """The form knows the page; on the front page of the Clinic it asks for the message."""
+    html = unescape(site.html("leaf"))
+    assert 'href="https://github.com/an/owner/blob/main/docs/leaf.md"' in html
+    (asked,) = re.findall(r'href="https://github.com/an/owner/issues/new\?([^"]+)"', html)
+    page = "https://example.org/book/leaf.html"
+    assert parse_qs(asked) == {"template": ["claim.yml"], "place": [page]}
+    assert "issues/new?template=message.yml" in site.html("clinic/index")
+    assert "issues/new" not in site.html("404")
+
+
+def test_the_forms_have_the_fields_that_are_filled():
+    """GitHub fills a field by its id, and passes over one that it does not find."""
+    forms = DOCS.parent / ".github" / "ISSUE_TEMPLATE"
+    claim = yaml.safe_load((forms / "claim.yml").read_text("utf-8"))
+    assert "place" in [field["id"] for field in claim["body"]]
+    assert (forms / "message.yml").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "source", "report"),
+    [
+        ("https://gitlab.com/a/b", "/-/blob/main/docs/leaf.md", "/-/issues/new?issue%5Btitle%5D="),
+        ("https://bitbucket.org/a/b", "/src/main/docs/leaf.md", "/issues/new"),
+    ],
+)
+def test_other_hosts_have_addresses_of_their_own(make_site, host, source, report):
+    """For both links."""
+    html = build(make_site, SETTINGS, GRADBOOK_REPOSITORY=host).html("leaf")
+    assert f'href="{host}{source}"' in html
+    assert f'href="{host}{report}' in html
+
+
 def test_the_footer_says_which_versions_these_are(site):
     """That of the book, and the torch that computed the outputs."""
     assert re.search(r"Gradbook [\d.]+, computed with torch 9\.8\.7\.", site.html("leaf"))
@@ -68,4 +104,5 @@ def test_without_an_address_of_the_sources_there_is_no_link(make_site):
     """A link that leads nowhere is worse than none."""
     site = build(make_site, SETTINGS.replace("book/", ""), GRADBOOK_REPOSITORY="")
     assert "edit-this-page" not in site.html("leaf")
+    assert "about-page" not in site.html("leaf")
     assert '<a href="/clinic/index.html">' in site.html("404")

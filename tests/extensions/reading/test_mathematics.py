@@ -66,7 +66,7 @@ def test_formulas_are_mathml(formulas):
     """Browsers draw it without a script, and screen readers read it."""
     html, _, _ = formulas
     assert "<msup><mi>w</mi>" in html
-    assert re.search(r'<math display="block"[^>]*>.*<mfrac>', html)
+    assert re.search(r'<math display="block"[^>]*>.*<mfrac', html)
     assert r"\(" not in html
     assert "katex" not in html.lower()
     assert "mathjax.js" not in html.lower()
@@ -115,3 +115,14 @@ def test_an_error_says_what_is_wrong():
     with pytest.raises(ValueError, match="end of input") as info:
         to_mathml(r"\frac{1")
     assert "\n" not in str(info.value)
+
+
+def test_a_gradient_has_its_own_colour():
+    """The derivative of a loss or an output; not that of one step, and no operator."""
+    for tex in (r"\frac{dJ}{dw}", r"\frac{\partial\,\mathrm{out}}{\partial x_i}"):
+        assert '<mfrac class="gradient">' in to_mathml(tex)
+    assert '<mfrac class="gradient">' in to_mathml(r"\frac{\partial L}{\partial \bar z}")
+    for tex in (r"\frac{\partial z_i}{\partial y_i}", r"\frac{d}{dw}", r"\frac{J}{w}"):
+        assert "gradient" not in to_mathml(tex)
+    with pytest.raises(ValueError, match="not trusted"):
+        to_mathml(r"\includegraphics{x}")

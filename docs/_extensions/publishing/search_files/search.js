@@ -25,7 +25,8 @@ const SiteSearch = (() => {
   };
 
   return class {
-    constructor(pages) {
+    // `ready` comes when all is found; a page goes on reacting meanwhile.
+    constructor(pages, { later = false } = {}) {
       this.places = Object.entries(pages).flatMap(([page, found]) => {
         const top = found.find(([id]) => !id)?.[2] ?? page;
         return found.map(([id, kind, title, text, code, keys]) => ({
@@ -42,7 +43,9 @@ const SiteSearch = (() => {
           weights: { prefix: 0.3, fuzzy: 0.15 },
         },
       });
-      this.index.addAll(this.places.map((place, id) => ({ ...place, id })));
+      const documents = this.places.map((place, id) => ({ ...place, id }));
+      if (later) this.ready = this.index.addAllAsync(documents, { chunkSize: 40 });
+      else this.index.addAll(documents);
     }
 
     static weight = { page: 1.6, section: 1, term: 1.3, name: 1.2, message: 0.9 };
@@ -129,7 +132,7 @@ if (typeof document !== "undefined" && document.getElementById("search-field")) 
   const list = document.getElementById("search-results");
   const root = document.documentElement.dataset.content_root ?? "./";
   const words = status.dataset; // the page is translated, this script is not
-  const search = new SiteSearch(gradbookPlaces);
+  const search = new SiteSearch(gradbookPlaces, { later: true });
   const make = (tag, className, ...children) => {
     const made = Object.assign(document.createElement(tag), { className });
     made.append(...children);
@@ -155,11 +158,12 @@ if (typeof document !== "undefined" && document.getElementById("search-field")) 
   };
 
   field.value = new URLSearchParams(location.search).get("q") ?? "";
-  show();
+  search.ready.then(show);
   let timer;
   field.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => {
+    timer = setTimeout(async () => {
+      await search.ready;
       show();
       const address = new URL(location.href);
       address.search = field.value.trim() ? new URLSearchParams({ q: field.value.trim() }) : "";
