@@ -22,8 +22,8 @@ from publishing.languages import alternates, root, tag_of
 _LOGGER = logging.getLogger(__name__)
 _CHANGES = "about/changes"
 _FEED = "changes.xml"
-# Anywhere in a heading: a translator may put something before it.
-_DAY = re.compile(r"(\d{4}-\d{2}-\d{2}): (?=.)")
+# Anywhere in a heading: a translator may put something before it. Chinese has a colon of its own.
+_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:: |\N{FULLWIDTH COLON})(?=.)")
 
 
 class Change(NamedTuple):

@@ -158,6 +158,26 @@ class MarkUntranslated(SphinxTransform):
             description["classes"].append(wording.UNTRANSLATED[0])
 
 
+class KeepHeadings(SphinxTransform):
+    """Give links to headings their targets, and translated titles; after Sphinx has translated.
+
+    MyST-Parser takes each translated title for a page with one heading, and forgets those of the
+    page.
+    """
+
+    default_priority = 21
+
+    def apply(self, **kwargs: Any) -> None:
+        """Tell the headings of the page anew."""
+        sections = {one["ids"][0]: one for one in self.document.findall(nodes.section)}
+        slugs = getattr(self.document, "myst_slugs", {})
+        if slugs and self.config.language != "en":
+            self.env.metadata[self.env.docname]["myst_slugs"] = {
+                slug: (line, place, sections[place][0].astext() if place in sections else text)
+                for slug, (line, place, text) in slugs.items()
+            }
+
+
 class _Nothing(gettext.NullTranslations):
     def gettext(self, message: str) -> str:
         return ""
@@ -373,6 +393,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     )
     app.add_transform(FindTexts)
     app.add_transform(MarkUntranslated)
+    app.add_transform(KeepHeadings)
     if not hasattr(_NodeUpdater.update_pending_xrefs, "__wrapped__"):  # a process may build twice
         _NodeUpdater.update_pending_xrefs = _keep_anchors(_NodeUpdater.update_pending_xrefs)
         mdit_to_docutils.get_default_settings = _remember(mdit_to_docutils.get_default_settings)

@@ -32,6 +32,10 @@ Said in both.
 
 Said in English.
 
+## Another part
+
+Back to [](folder/twig.md#of-a-twig).
+
 :::{{only-in}} zh_TW
 Only said in Chinese.
 :::
@@ -43,10 +47,23 @@ folder/twig
 {mark("leaf")}
 """
 CHANGES = "# Changes\n\n## 2026-01-02: The first\n\nIt begins.\n"
-MESSAGES = """
+HEAD = """
 msgid ""
 msgstr "Content-Type: text/plain; charset=UTF-8\\n"
 
+"""
+TWIG = """
+msgid "Of a twig"
+msgstr "細枝的事"
+
+msgid "The end"
+msgstr "結尾"
+"""
+DATED = """
+msgid "2026-01-02: The first"
+msgstr "2026-01-02\uff1a第一個"
+"""
+MESSAGES = """
 msgid "A leaf"
 msgstr "葉節點"
 
@@ -85,11 +102,14 @@ def site(make_site) -> Both:
     docs = tiny.folder / "docs"
     for name in ("folder", "about", "locale/zh_TW/LC_MESSAGES"):
         (docs / name).mkdir(parents=True)
-    tiny.write("folder/twig", "# A twig\n")
+    tiny.write("folder/twig", "# A twig\n\n## Of a twig\n\n## The end\n")
     tiny.write("about/changes", CHANGES)
     index = (docs / "index.md").read_text("utf-8").replace("leaf\n", "leaf\nabout/changes\n")
     (docs / "index.md").write_text(index, encoding="utf-8")
-    (docs / "locale/zh_TW/LC_MESSAGES/leaf.po").write_text(MESSAGES, encoding="utf-8")
+    for name, text in (("leaf", MESSAGES), ("folder/twig", TWIG), ("about/changes", DATED)):
+        path = docs / "locale/zh_TW/LC_MESSAGES" / f"{name}.po"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEAD + text, encoding="utf-8")
     folder = tiny.folder / "site" / "html"
     for language, place in (("en", folder), ("zh_TW", folder / "zh-tw")):
         trees = tiny.folder / f"trees-{language}"
@@ -122,7 +142,7 @@ def test_a_text_without_a_translation_is_marked_as_english(site):
     html = site.html("zh-tw/leaf.html")
     assert "<p>兩種語言都有。</p>" in html
     assert '<p class="untranslated" lang="en">Said in English.</p>' in html
-    twig = site.html("zh-tw/folder/twig.html")  # a page without any translation
+    twig = site.html("zh-tw/folder/twig.html")
     assert '<h1 class="untranslated" lang="en">A twig' in twig
     assert "untranslated" not in site.html("leaf.html").partition("<article")[2]
 
@@ -164,6 +184,13 @@ def test_the_switch_leads_to_the_same_page(site):
             assert (path.parent / found).resolve() == site.folder.resolve() / there
 
 
+def test_a_link_to_a_translated_heading_says_it(site):
+    """Not only to the last one of its page, which is all that MyST-Parser would know."""
+    link = 'href="folder/twig.html#of-a-twig"><span class="std std-ref">{}</span>'
+    assert link.format("Of a twig") in site.html("leaf.html")
+    assert link.format("細枝的事") in site.html("zh-tw/leaf.html")
+
+
 def test_a_section_leads_to_itself(site):
     """For a reader without JavaScript; places have one name in all languages."""
     link = '<a class="other-language" hreflang="{}" lang="{}" href="{}#a-part">'
@@ -187,6 +214,8 @@ def test_each_language_has_its_lists(site):
         feed = ET.parse(site.folder / folder / "changes.xml").getroot()
         tag = feed.get("{http://www.w3.org/XML/1998/namespace}lang")
         assert tag == (CHINESE if folder else "en")
+        titles = [one.text for one in feed.iter("{http://www.w3.org/2005/Atom}title")]
+        assert titles[1] == ("第一個" if folder else "The first")
         texts = (site.folder / folder / "llms.txt").read_text("utf-8")
         assert f"(https://example.org/book/{folder}leaf.md)" in texts
         assert f"https://example.org/book/{'' if folder else 'zh-tw/'}llms.txt" in texts
