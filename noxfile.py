@@ -263,6 +263,7 @@ def bench(session: nox.Session) -> None:
     install(session, "bench")
     # One thread each: the builds and loops measure themselves, not how threads share two cores.
     session.run("python", "tests/bench", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "tests/bench/run_times.py")
 
 
 @nox.session(default=False)

@@ -91,6 +91,7 @@ batches_longest = [
     "reference/api",
     "clinic/traps/distributed",
     "howto/resume-training",
+    "howto/explain-errors",
     "clinic/errors/distributed",
     "learn/digits",
 ]

@@ -88,6 +88,39 @@ const leadOn = () => {
 leadOn();
 addEventListener("hashchange", leadOn);
 
+// Stations on a way: one stands out, the others step back. After the last comes the first: a loop.
+for (const picture of document.querySelectorAll(".picture.steps")) {
+  const panels = [...picture.querySelectorAll("svg")];
+  const bar = document.createElement("div");
+  const told = document.createElement("output");
+  bar.className = "picture-bar";
+  let at = -1;
+  const go = to => {
+    at = (to + panels.length) % panels.length;
+    panels.forEach((panel, number) => panel.classList.toggle("away", number !== at));
+    const step = _("step {at} of {count}").replace("{at}", at + 1).replace("{count}", panels.length);
+    told.textContent = `${step}: ${panels[at].querySelector(".b").textContent}`;
+  };
+  const back = () => go(Math.max(at, 0) - 1);
+  const ways = [["←", _("Previous step"), back], ["→", _("Next step"), () => go(at + 1)]];
+  for (const [sign, name, way] of ways) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: sign, onclick: way });
+    button.setAttribute("aria-label", name);
+    bar.append(button);
+  }
+  bar.append(told);
+  bar.addEventListener("keydown", event => {
+    const way = { ArrowLeft: back, ArrowRight: () => go(at + 1) }[event.key];
+    if (way) {
+      event.preventDefault();
+      way();
+    }
+  });
+  panels.forEach((panel, number) => panel.addEventListener("click", () => go(number)));
+  picture.append(bar);
+}
+
 // One search box, opened by / or Ctrl-K wherever one is; what it needs is fetched then.
 let palette;
 const openPalette = () => {

@@ -199,10 +199,14 @@ class Panel:
 
 
 class Picture:
-    """Panels, side by side where there is room; `display` shows them."""
+    """Panels, side by side where there is room; `display` shows them.
 
-    def __init__(self, *panels):
+    With `steps` they are stations on a way: a reader walks from one to the next.
+    """
+
+    def __init__(self, *panels, steps=False):
         self.panels = panels
+        self.kind = "picture steps" if steps else "picture"
 
     def _repr_svg_(self):
         x, inside = 0, []
@@ -217,7 +221,7 @@ class Picture:
             )
             x += panel.width + 16
         high = max(panel.height for panel in self.panels)
-        opening = '<svg class="picture" xmlns="http://www.w3.org/2000/svg"'
+        opening = f'<svg class="{self.kind}" xmlns="http://www.w3.org/2000/svg"'
         size = f'width="{x}" height="{_short(high)}"'
         return f"{opening} {size}>{''.join(inside)}</svg>"
 

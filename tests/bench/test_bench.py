@@ -6,6 +6,9 @@ import gzip
 import convert
 import nbformat
 import pytest
+import run_times
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
 from results import Bar, Spread, take_turns
 from weights import weigh
 
@@ -102,3 +105,20 @@ def test_a_page_weighs_what_it_loads(tmp_path):
     text = sum(len(gzip.compress((tmp_path / name).read_bytes())) for name in ("a.css", page.name))
     assert size == text + 1000
     assert elsewhere == 1
+
+
+def test_run_times_are_told_as_ratios_to_the_page_in_the_middle():
+    """The longest first; a page that ran twice counts as it ran last."""
+    assert run_times.ratios({"a": 1.0, "b": 8.0, "c": 2.0}) == {"b": 4.0, "c": 1.0, "a": 0.5}
+
+
+def test_run_times_come_from_the_cache_of_a_build(tmp_path):
+    """One with no runs is refused."""
+    cache, uri = get_cache(tmp_path), "/some/docs/learn/one.md"
+    with pytest.raises(ValueError, match="has no runs: build the book first"):
+        run_times.seconds_in(tmp_path)
+    for text, seconds in (("1", 3.0), ("2", 5.0)):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text)])
+        bundle = CacheBundleIn(notebook, uri, data={"execution_seconds": seconds})
+        cache.cache_notebook_bundle(bundle, check_validity=False)
+    assert run_times.seconds_in(tmp_path) == {"learn/one": 5.0}

@@ -34,3 +34,34 @@ def test_a_picture_is_read_on_a_phone(open_page, name):
     drawn = open_page(name, PHONE).evaluate(DRAWN)
     assert drawn["letters"] >= SMALLEST
     assert drawn["outside"] == []
+
+
+def test_stations_are_walked_through(open_page):
+    """By buttons, keys and a click; after the last comes the first, and nothing moves."""
+    page = open_page("learn/training-loop.html", PHONE)
+    picture = page.locator(".picture.steps")
+    before = picture.bounding_box()
+    away = "[...document.querySelectorAll('.picture.steps svg')].map(e => e.matches('.away'))"
+    told = picture.locator("output")
+    assert page.evaluate(away) == [False] * 4
+    following = picture.get_by_role("button", name="Next step")
+    following.click()
+    assert page.evaluate(away) == [False, True, True, True]
+    assert told.inner_text() == "step 1 of 4: zero_grad()"
+    following.press("ArrowLeft")
+    assert told.inner_text() == "step 4 of 4: step()"
+    following.press("ArrowRight")
+    assert told.inner_text() == "step 1 of 4: zero_grad()"
+    picture.locator("svg").nth(2).click()
+    assert told.inner_text() == "step 3 of 4: loss.backward()"
+    assert picture.bounding_box() == before
+
+
+def test_without_a_script_all_stations_are_there(browser, served):
+    """And no room is kept for buttons."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{served}learn/training-loop.html")
+    assert page.locator(".picture.steps svg").count() == 4
+    assert page.locator(".picture-bar").count() == 0
+    context.close()

@@ -41,6 +41,7 @@ _OWN_COLOURS = {
 }
 _LEAST_TEXT = 11  # CSS pixels, on a phone too
 _PIXELS_A_POINT = 4 / 3
+_PICTURE = re.compile(r'<svg class="(picture[ \w]*)"')
 _PANEL = re.compile(r'<svg class="panel" x="[^"]*" (.*?</svg>)', re.DOTALL)
 
 
@@ -75,9 +76,9 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
         alt: what the figure shows, in a sentence.
         prefix: put before every id, so that two figures on a page do not share one.
     """
-    panels = _PANEL.findall(svg)
-    if panels:
-        return _picture(panels, alt)
+    picture = _PICTURE.search(svg)
+    if picture:
+        return _picture(picture[1], _PANEL.findall(svg), alt)
     body = svg[svg.index("<svg") :].strip()
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', body)
@@ -105,7 +106,7 @@ def _least_width(svg: str) -> str:
     return f' style="min-width: {math.ceil(least)}px"'
 
 
-def _picture(panels: list[str], alt: str) -> str:
+def _picture(kind: str, panels: list[str], alt: str) -> str:
     """The first panel bears the text for all: one picture is told once."""
     told = f'role="img" aria-label="{escape(alt, quote=True)}"'
     others = ['aria-hidden="true"'] * (len(panels) - 1)
@@ -113,4 +114,4 @@ def _picture(panels: list[str], alt: str) -> str:
         f'<svg class="figure" {said} {panel}'
         for said, panel in zip([told, *others], panels, strict=True)
     )
-    return f'<div class="picture">{"".join(svgs)}</div>'
+    return f'<div class="{kind}">{"".join(svgs)}</div>'
