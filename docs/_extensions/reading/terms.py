@@ -151,7 +151,7 @@ def _write_again(app: Sphinx, env: BuildEnvironment) -> Iterable[str]:
     if getattr(env, "gradbook_terms", None) == found:
         return []
     env.gradbook_terms = found
-    return [name for name in env.found_docs if name.startswith(PARTS)]
+    return [name for name in env.all_docs if name.startswith(PARTS)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
