@@ -68,7 +68,6 @@ HEAVY = {
     "learn/requires-grad.html": (105, "two drawn graphs, and 5 kB that judge answers"),
     "learn/grad-fn.html": (105, "two drawn graphs, and 5 kB that judge answers"),
     "learn/in-place.html": (105, "a long page with a picture, and 5 kB that judge answers"),
-    "clinic/errors/in-place.html": (105, "an error of many causes, each with its own cure"),
     "deeper/autograd-grad.html": (115, "15 kB are figures: two networks before and after a step"),
     "deeper/build-your-own.html": (130, "the engine stands whole, beside a player and its tests"),
     "deeper/complex.html": (130, "figures of arrows in the plane, 5 kB that judge answers"),
