@@ -1,6 +1,7 @@
 """The graph that autograd recorded, as plain data."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -60,6 +61,13 @@ class BackwardGraph:
     def _dtypes(self) -> Sequence[str | None]:
         dtypes = torch_internals.dtypes_of(self._results)
         return [None if one is None else _dtype(one) for one in dtypes]
+
+    @cached_property
+    def _other_dtypes(self) -> Mapping[int, str]:
+        """The dtypes of nodes that have another one than most, where there are several."""
+        usual = [one for one, _ in Counter(filter(None, self._dtypes)).most_common(1)]
+        found = enumerate(self._dtypes)
+        return {number: one for number, one in found if one is not None and one not in usual}
 
     @cached_property
     def _saved(self) -> Mapping[int, torch_internals.Saved]:

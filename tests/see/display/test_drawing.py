@@ -257,6 +257,15 @@ def test_no_two_leaves_share_a_label():
     assert all(name in shown for name in names)
 
 
+def test_a_dtype_that_most_do_not_have_is_told():
+    """As in mixed precision; where all are the same it would say nothing."""
+    x = leaf()
+    out = (x.bfloat16() * 2).float().exp().sum()
+    assert "(3,) bfloat16" in texts(parse(graph(out)), "shape")
+    assert "(3,)" in texts(parse(graph(out)), "shape")
+    assert not any("float" in text for text in texts(parse(graph(x.exp())), "shape"))
+
+
 def test_a_tied_weight_bears_all_its_names():
     """As the output layer of a language model that is the embedding too."""
     model = nn.ModuleDict({"wte": nn.Embedding(3, 2), "head": nn.Linear(2, 3, bias=False)})

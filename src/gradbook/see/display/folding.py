@@ -55,6 +55,8 @@ class Drawn(Protocol):
     @property
     def _modules(self) -> Modules | None: ...
     @property
+    def _other_dtypes(self) -> Mapping[int, str]: ...
+    @property
     def _depth(self) -> int | str | None: ...
     @property
     def _memory(self) -> Mapping[int, Mapping[Any, int]]: ...
@@ -406,7 +408,9 @@ def single(graph: Drawn, node: int, outputs: dict[int, list[int]]) -> Item:
         label=one_line(graph._names[node]),
         kind="leaf" if node in graph._leaves else "op",
         name="" if tensor_name is None else one_line(name_words(graph, node)),
-        shape=shape_words(graph._shapes[node]),
+        shape=" ".join(
+            filter(None, (shape_words(graph._shapes[node]), graph._other_dtypes.get(node)))
+        ),
         saved=tuple(kept),
         released=tuple(released),
         constants=graph._constants.get(node, 0),

@@ -21,6 +21,7 @@ _SLICES = 20  # of a module with too many parts
 _MOST_CALLS = 24  # that are shown apart
 _SHORTEST_RUN = 3
 _SHARED = 3  # uses of a leaf
+_MOST_SHARED = 8
 
 Key = tuple[Any, ...]
 
@@ -144,7 +145,7 @@ class Tree:
                 parts.append(_Part("op" if len(inside) == 1 else "run", inside, level=level))
         if len(parts) <= MOST:
             return parts
-        return self._loop(parts, level) or _sliced(parts)
+        return self._loop(parts, level) or self._sliced(parts)
 
     def _loop(self, parts: Sequence[_Part], level: int) -> list[_Part]:
         """Of operations that use the same leaves again and again: these, and the rest as one."""
@@ -155,6 +156,26 @@ class Tree:
         alone = {id(part) for part in often}
         rest = sorted(n for part in parts if id(part) not in alone for n in part.nodes)
         return [_Part("part", rest, level=level), *often]
+
+    def _sliced(self, parts: Sequence[_Part]) -> list[_Part]:
+        """Neighbours of an order in which inputs come last, put together: they form no circle."""
+        # Leaves that many use depend on nothing, and stay alone at the end.
+        often = [part for part in parts if self._uses[part.nodes[0]] >= _SHARED][:_MOST_SHARED]
+        alone = {id(part) for part in often}
+        rest = [part for part in parts if id(part) not in alone]
+        size = -(-len(rest) // _SLICES)
+        found = []
+        for start in range(0, len(rest), size):
+            some = rest[start : start + size]
+            if len(some) == 1:
+                found.append(some[0])
+                continue
+            paths = [part.path for part in some if part.kind == "module"]
+            last, first = (paths[0], paths[-1]) if paths else ("", "")
+            label = one_line(f"{first} … {last}" if first != last else first)
+            nodes = sorted(number for part in some for number in part.nodes)
+            found.append(_Part("stack", nodes, level=some[0].level, label=label))
+        return found + often
 
     def _fold_runs(self, keys: dict[int, Key]) -> None:
         """Operations that follow each other in one line are one part."""
@@ -458,24 +479,6 @@ class Tree:
             held.update(self._graph._memory.get(number, {}))
         total = sum(held.values())
         return (in_bytes(total),) if total else ()
-
-
-def _sliced(parts: list[_Part]) -> list[_Part]:
-    """Neighbours of an order in which inputs come last, put together: the rest has no circle."""
-    # Leaves that several parts use can come last; they stay alone.
-    size = -(-len(parts) // _SLICES)
-    slices = [parts[start : start + size] for start in range(0, len(parts), size)]
-    found = []
-    for some in slices:
-        if len(some) == 1:
-            found.append(some[0])
-            continue
-        paths = [part.path for part in some if part.kind == "module"]
-        last, first = (paths[0], paths[-1]) if paths else ("", "")
-        label = f"{first} … {last}" if first != last else first or f"{len(some)} parts"
-        nodes = sorted(number for part in some for number in part.nodes)
-        found.append(_Part("stack", nodes, level=some[0].level, label=one_line(label)))
-    return found
 
 
 def _components(below: Mapping[Key, Iterable[Key]]) -> list[list[Key]]:

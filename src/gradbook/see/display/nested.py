@@ -128,8 +128,8 @@ def _relative(name: str, around: str) -> str:
 def _box_lines(item: Item, roots: int, around: str, norm: float | None, shares: "Scale") -> _Lines:
     lines: list[tuple[str, str]] = []
     if item.kind == "leaf":
-        names = [_relative(name, around) for name in item.name.split(" = ")]
-        lines += [("name", line) for line in name_lines(" = ".join(names) or item.label, _LONGEST)]
+        # Whole: in another frame there is another weight.
+        lines += [("name", line) for line in name_lines(item.name or item.label, _LONGEST)]
         lines.append(("small", item.shape))
     elif item.kind == "module":
         guessed = "mostly " if item.label.startswith("mostly ") else ""
