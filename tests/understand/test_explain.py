@@ -909,3 +909,33 @@ def test_the_shape_of_a_turned_weight_counts(operation):
     assert any("weight of a Linear" in fact for fact in answer.because)
     other = explain(message.replace(operation, "ReluBackward0"))
     assert not any("weight of a Linear" in fact for fact in other.because)
+
+
+def test_a_pasted_message_tells_what_kind_of_tensor_was_changed():
+    """A leaf and a buffer were made by no operation; then the causes of results come last."""
+    words = (
+        "RuntimeError: one of the variables needed for gradient computation has been modified by "
+        "an inplace operation: [torch.FloatTensor [3, 2]]{} is at version 1; expected version 0 "
+        "instead."
+    )
+    leaf = explain(words.format(""))
+    assert "names no operation that made the tensor" in " ".join(leaf.because)
+    assert leaf.possible[0].startswith("`optimizer.step()` between")
+    first = [one.partition(":")[0] for one in leaf.possible[:4]]
+    assert "The result that an operation saved" not in first
+    result = explain(words.format(", which is output 0 of ExpBackward0,"))
+    assert "names no operation" not in " ".join(result.because)
+    assert result.possible[0].startswith("The result that an operation saved")
+    row = explain(words.format(", which is output 0 of SelectBackward0,"))
+    assert row.possible[0].startswith("A buffer filled row by row")
+
+
+def test_a_pasted_derivative_without_graph_was_computed_unrecorded():
+    """The line that failed is autograd.grad itself: what it was given has no graph."""
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "pinn.py", line 9, in residual\n'
+        "    u_t = torch.autograd.grad(u.sum(), t, create_graph=True)[0]\n"
+        "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn\n"
+    )
+    assert explain(text).possible[0].startswith("The forward pass ran under `no_grad`")

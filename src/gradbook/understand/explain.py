@@ -122,12 +122,29 @@ def _of_text(text: str) -> Explanation:
     left = pasted.likely(entry, message, text)
     finding.likely += [one.source for one in left]
     finding.excluded |= {one.source for one in entry.variants} - set(finding.likely)
-    if any(one.source == "E40b" and pasted.hinted(one, message) for one in left):
-        finding.facts.append(
-            "A matrix that was turned around, as this one, is the weight of a Linear layer: as a "
-            "rule an optimizer stepped between the forward pass and this backward."
-        )
+    if entry.id == "modified-in-place" and (sentence := _of_what(message)):
+        finding.facts.append(sentence)
     return _of_entry(entry, finding, message, more)
+
+
+# The product of a Linear layer saves its weight turned around.
+_TURNED = re.compile(r"\[\d+, \d+\]\], which is output 0 of (?:AsStrided|T)(?:Backward0?)?,")
+_NOT_MADE = re.compile(r"\[[\w.]+ \[[\d, ]*\]\] is at version")
+
+
+def _of_what(message: str) -> str:
+    """What the message gives away of the tensor that was changed."""
+    if _TURNED.search(message):
+        return (
+            "A matrix that was turned around, as this one, is nearly always the weight of a Linear "
+            "layer: as a rule an optimizer stepped between the forward pass and this backward."
+        )
+    if _NOT_MADE.search(message):
+        return (
+            "The message names no operation that made the tensor: it is a leaf, such as a "
+            "parameter, or it has no graph, as a buffer."
+        )
+    return ""
 
 
 def _of_exception(error: BaseException) -> Explanation:

@@ -107,11 +107,6 @@ def likely(entry: Entry, message: str, text: str) -> tuple[Variant, ...]:
     return tuple(sorted(left, key=lambda one: -_count(one.hints, shown)))
 
 
-def hinted(variant: Variant, message: str) -> bool:
-    """Whether a message alone makes a cause likelier."""
-    return _count(variant.hints, message) > 0
-
-
 def _any(patterns: tuple[str, ...], text: str) -> bool:
     return _count(patterns, text) > 0
 
