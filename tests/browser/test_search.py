@@ -8,11 +8,21 @@ import pytest
 from conftest import DESK, PHONE, SITE
 
 from gradbook.understand.catalogue import load
+from publishing.search import typed
 
-DATA = Path(__file__).parents[1] / "search_queries.toml"
-TABLES = tomllib.loads(DATA.read_text("utf-8"))
-SYMPTOMS = [(query, load()[entry].path) for query, entry in TABLES.pop("symptoms").items()]
-QUERIES = [one for queries in TABLES.values() for one in queries.items()] + SYMPTOMS
+TESTS = Path(__file__).parents[1]
+
+
+def pairs(name):
+    """Queries and places, and of those the symptoms."""
+    tables = tomllib.loads((TESTS / name).read_text("utf-8"))
+    found = [(query, load()[entry].path) for query, entry in tables.pop("symptoms").items()]
+    return [one for queries in tables.values() for one in queries.items()] + found, found
+
+
+QUERIES, SYMPTOMS = pairs("search_queries.toml")
+CHINESE, _ = pairs("search_queries_zh.toml")
+TYPED = typed(TESTS.parent / "docs" / "locale", "zh_TW")
 MESSAGE = "element 0 of tensors does not require grad and does not have a grad_fn"
 PLACE = "clinic/errors/no-graph.html"
 
@@ -39,12 +49,18 @@ def test_there_are_sixty_symptoms():
     assert len(SYMPTOMS) >= 60
 
 
-def test_every_query_finds_its_place(open_page):
+def test_there_are_twenty_queries_in_chinese():
+    """Most of them mixed with English names, as people really type."""
+    assert len(CHINESE) >= 20
+
+
+@pytest.mark.parametrize(("folder", "queries"), [("", QUERIES), ("zh-tw/", CHINESE)])
+def test_every_query_finds_its_place(open_page, folder, queries):
     """First or second, in one visit to the page; each is typed in as a reader would."""
-    page = open_page("search.html")
-    field = page.get_by_label("A message, a name, or a few words")
+    page = open_page(f"{folder}search.html")
+    field = page.locator("#search-field")
     missed = {}
-    for query, place in QUERIES:
+    for query, place in queries:
         field.fill("")
         page.wait_for_selector(".search-status:empty", state="attached")
         field.fill(query)
@@ -71,9 +87,9 @@ def test_every_symptom_finds_its_entry_in_the_clinic(open_page):
     assert missed == {}
 
 
-@pytest.mark.parametrize(("query", "place"), QUERIES)
-def test_the_place_exists(query, place):
-    """The page and the element on it are there."""
+@pytest.mark.parametrize("place", sorted({*TYPED, *(place for _, place in QUERIES + CHINESE)}))
+def test_the_place_exists(place):
+    """The page and the element on it are there; so are those that a language has words for."""
     name, _, anchor = place.partition("#")
     html = (SITE / name).read_text("utf-8")
     assert not anchor or f'id="{anchor}"' in html

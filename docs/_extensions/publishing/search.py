@@ -10,6 +10,7 @@ may not fetch a file; ``search_files/search.js`` looks them up with MiniSearch 7
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,8 +144,9 @@ def _gather(node: nodes.Element, prose: list[str], code: list[str]) -> None:
 class _Store:
     """The entries of all pages; the script of the last build remembers the unchanged ones."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, typed: dict[str, str]) -> None:
         self.path = path
+        self.typed = typed
         self.pages: dict[str, list[Any]] = {}
         if path.exists():
             text = path.read_text("utf-8")
@@ -162,12 +164,34 @@ def _prepare(app: Sphinx) -> None:
         folder = Path(app.outdir, "_static", "search")
         # Both before the search page is written: it names its files by their contents.
         shutil.copytree(_FOLDER, folder, dirs_exist_ok=True)
-        app.builder.site_search = _Store(folder / "places.js")
+        words = typed(Path(app.srcdir, "locale"), app.config.language)
+        app.builder.site_search = _Store(folder / "places.js", words)
+
+
+def typed(folder: Path, language: str) -> dict[str, str]:
+    """What people type in a language to find a place, by the place's address.
+
+    Args:
+        folder: of all languages.
+        language: as Sphinx has it; there may be no words for it, as for English.
+    """
+    path = folder / language / "symptoms.toml"
+    if not path.exists():
+        return {}
+    tables = tomllib.loads(path.read_text("utf-8"))
+    found = tables["pages"] | {load()[name].path: said for name, said in tables["entries"].items()}
+    return {place: "\n".join(said) for place, said in found.items()}
 
 
 def _collect(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if app.builder.name == "html":
-        app.builder.site_search.pages[docname] = [list(place) for place in places(doctree)]
+        more = app.builder.site_search.typed
+        found = []
+        for place in places(doctree):
+            address = f"{docname}.html{'#' if place.id else ''}{place.id}"
+            keys = f"{place.keys}\n{more[address]}" if address in more else place.keys
+            found.append(list(place._replace(keys=keys)))
+        app.builder.site_search.pages[docname] = found
 
 
 def _add_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -316,8 +316,8 @@ def _stamp(app: Sphinx, config: Config) -> None:
     """Pages depend on what Sphinx does not watch for them."""
     digest = hashlib.sha256()
     for folder in config.locale_dirs:
-        for domain in ("sphinx", CATALOGUE):
-            path = Path(app.srcdir, folder, config.language, "LC_MESSAGES", f"{domain}.po")
+        for name in ("LC_MESSAGES/sphinx.po", f"LC_MESSAGES/{CATALOGUE}.po", "symptoms.toml"):
+            path = Path(app.srcdir, folder, config.language, name)
             digest.update(path.read_bytes() if path.exists() else b"")
     config.translation_stamp = digest.hexdigest()
     # Where an output has several forms, messages are taken from the one that a page shows.

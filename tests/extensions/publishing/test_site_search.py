@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from gradbook.understand.catalogue import load
+from publishing.search import typed
+
 PAGE = """
 # Detach
 
@@ -90,6 +93,16 @@ def test_an_entry_of_the_clinic_has_its_messages(site):
     _, title, _, _, keys = entries(site)["clinic"]["no-graph"]
     assert title == "A loss without a graph"
     assert "element 0 of tensors does not require grad" in keys
+
+
+def test_what_people_type_in_a_language_is_of_its_place(tmp_path):
+    """Of a page by its address, of an entry of the Clinic by its name; English has none."""
+    (tmp_path / "zh_TW").mkdir()
+    text = '[pages]\n"leaf.html" = ["one", "two"]\n[entries]\nno-graph = ["three"]\n'
+    (tmp_path / "zh_TW" / "symptoms.toml").write_text(text, encoding="utf-8")
+    path = load()["no-graph"].path
+    assert typed(tmp_path, "zh_TW") == {"leaf.html": "one\ntwo", path: "three"}
+    assert typed(tmp_path, "en") == {}
 
 
 def test_terms_and_names_are_entries(site):

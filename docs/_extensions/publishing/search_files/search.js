@@ -6,6 +6,8 @@ const SiteSearch = (() => {
     + " not of on one or such that the their then there these they this to was what when where which will with you your").split(" "));
   const WORD = /\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}_])+/gu;
   const HAN = /\p{Script=Han}/u;
+  // Pairs that say nothing of what is looked for.
+  const PARTICLE = /[的了是嗎呢吧]|什麼|為什|怎麼|如何|可以/u;
 
   // The words of a text with their places. Chinese has no spaces, so each pair of characters is a word.
   const places = (text) => [...text.matchAll(WORD)].flatMap(({ 0: word, index }) => (
@@ -20,7 +22,7 @@ const SiteSearch = (() => {
   const splitNames = (text) => split(text).flatMap(parts);
   const term = (word) => {
     const low = word.toLowerCase();
-    if (STOP.has(low) || /^\d+$/.test(low)) return null;
+    if (STOP.has(low) || /^\d+$/.test(low) || PARTICLE.test(low)) return null;
     return low.length > 3 ? low.replace(/(?<![su])s$/, "") : low; // one word for one and for many
   };
 
@@ -53,8 +55,8 @@ const SiteSearch = (() => {
     // The best places, with the words that were found there.
     find(query, count = 20) {
       const pairs = SiteSearch.pairs(query);
-      // A word or three are hardly a message.
-      const boost = { title: 6, keys: pairs.size < 3 ? 1 : 3, top: 1.5, code: 0.4 };
+      // A word or three are hardly a message, but in Chinese they may be what people type.
+      const boost = { title: 6, keys: pairs.size < 3 && !HAN.test(query) ? 1 : 3, top: 1.5, code: 0.4 };
       const stems = SiteSearch.stems(query);
       return this.index.search(query, { boost })
         .map(({ id, terms, score }) => ({ ...this.places[id], terms, score: score * (this.said(id, pairs) + this.meant(id, stems)) }))
