@@ -123,9 +123,20 @@ def doctests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def pages(session: nox.Session) -> None:
-    """Run every cell of every page as a test, in one process."""
+    """Run every cell of every page in one process, then every script and notebook on offer."""
     install(session, "test")
     session.run("pytest", "docs", *session.posargs)
+    if not session.posargs:  # named pages are a part of the cells
+        build(session, "html", SITE, *WHOLE)
+        site = {"GRADBOOK_SITE": str(SITE), "OMP_NUM_THREADS": "1"}
+        session.run("pytest", "tests/downloads", *SIDE_BY_SIDE, "load", env=site)
+
+
+@nox.session(default=False)
+def snippets(session: nox.Session) -> None:
+    """Run every cell of every page alone, with what it needs, and count what was needed."""
+    install(session, "docs")
+    build(session, "html", SITE, *WHOLE, "--define", "snippets_report=1", *session.posargs)
 
 
 @nox.session(default=False)

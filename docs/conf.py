@@ -39,11 +39,13 @@ extensions = [
     "reading.terms",
     "reading.translation",
     "publishing.announcing",
+    "publishing.downloads",
     "publishing.hosting",
     "publishing.languages",
     "publishing.plain_text",
     "publishing.search",
     "publishing.sharing",
+    "publishing.snippets",
 ]
 exclude_patterns = ["_build", "conftest.py"]
 nitpicky = True
@@ -63,6 +65,7 @@ os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a f
 # For the cells that draw a picture, in the processes of kernels.
 _found = [str(HERE / "examples"), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _found))
+snippets_path = str(HERE.parent / ".cache" / "snippets" / _stamp)  # what was proved of each cell
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # else the build stops at the first failing page
 nb_execution_show_tb = True

@@ -2,7 +2,7 @@
 
 MyST-NB does the work; this extension closes what it leaves open:
 
-- Outputs lose what differs from run to run (memory addresses, random cell ids).
+- Outputs lose what differs from run to run (memory addresses, temporary folders, random cell ids).
 - A failing cell is reported with its page and line.
 - A build with warnings is forgotten, so that the next one reports them again.
 - The cache stays whole when builds are interrupted, and when pages are put into it side by side.
@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,7 @@ from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 from execution.figures import KERNEL_CONFIG, theme_figures
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
+_TEMPORARY = re.compile(rf"{re.escape(tempfile.gettempdir())}/tmp\w{{8}}")  # of the tempfile module
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE_IN_CELL = re.compile(r"(?:Cell In\[\d+\], line |<cell \d+>:)(\d+)")
 _drop_oldest = JupyterCacheBase.truncate_caches
@@ -58,10 +60,14 @@ def make_repeatable(notebook: NotebookNode) -> None:
             cell["outputs"] = join_streams(cell["outputs"])
         for output in cell.get("outputs", ()):
             if "text" in output:
-                output["text"] = _ADDRESS.sub("0x…", output["text"])
+                output["text"] = _without_chance(output["text"])
             for kind, value in output.get("data", {}).items():
                 if kind.startswith("text/") and isinstance(value, str):
-                    output["data"][kind] = _ADDRESS.sub("0x…", value)
+                    output["data"][kind] = _without_chance(value)
+
+
+def _without_chance(text: str) -> str:
+    return _TEMPORARY.sub("/tmp/…", _ADDRESS.sub("0x…", text))
 
 
 def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -44,12 +44,13 @@ def to_markdown(document: nodes.Element) -> str:
 def _blocks(node: nodes.Node, level: int) -> Iterator[str]:
     """The blocks inside a node; `level` is that of the last heading."""
     for child in node.children:
-        block = "\n\n".join(_block(child, level)).strip("\n")
-        if block:
-            yield block
+        text = "\n\n".join(block(child, level)).strip("\n")
+        if text:
+            yield text
 
 
-def _block(node: nodes.Node, level: int) -> Iterator[str]:
+def block(node: nodes.Node, level: int) -> Iterator[str]:
+    """The blocks that a node stands for; `level` is that of the last heading."""
     match node:
         case nodes.section():
             yield from _blocks(node, level + 1)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,25 @@ from myst_parser.config.main import MdParserConfig
 from nbformat import NotebookNode
 
 from execution.fresh import Answer, difference, repeatable
+from publishing import plain_forms
 from reading.slicing import Page, Scope, join
 
+# The reason why a cell, or a page, has no snippets stands in its metadata under this name.
+_NONE = "no-snippet"
+# A line that leaves a program without the package.
+_BLOCK = "import sys; sys.modules['gradbook'] = None\n"
 # What a proof depends on beside the page and what all its outputs depend on.
 _HERE = Path(__file__).parents[1]
 _OURS = (
-    Path(__file__),
     *(_HERE / "execution" / name for name in ("fresh.py", "fresh_server.py")),
     *(_HERE / "reading" / name for name in ("effects.py", "slicing.py")),
+    _HERE / "publishing" / "plain_forms.py",
 )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that a reader sees.
+    """A cell of which a reader sees the code, or the output alone.
 
     Attributes:
         source: its code.
@@ -40,6 +46,7 @@ class Cell:
         number: by which tracebacks name it.
         outputs: those on the page, without what differs from run to run.
         reason: why it has no snippet, from its metadata; empty if it has one.
+        shown: whether its code is on the page.
     """
 
     source: str
@@ -47,6 +54,12 @@ class Cell:
     number: int
     outputs: tuple[NotebookNode, ...]
     reason: str = ""
+    shown: bool = True
+
+    @property
+    def wants_snippet(self) -> bool:
+        """Whether it must have one."""
+        return self.shown and not self.reason
 
     @property
     def failed(self) -> bool:
@@ -70,8 +83,9 @@ class Snippet:
 
     @property
     def lines(self) -> int:
-        """How many lines stand before the cell."""
-        return len("".join(self.needs).splitlines())
+        """How many lines stand before the cell, comments of ours left out."""
+        lines = "".join(self.needs).splitlines()
+        return sum(not line.startswith("# ") for line in lines)
 
 
 @dataclass(frozen=True)
@@ -113,25 +127,29 @@ def cells_of(path: Path, cache: Path) -> list[Cell] | None:
             continue
         number += 1
         outputs = tuple(repeatable(next(code).outputs))
-        if "remove-cell" not in cell.metadata.get("tags", []):
-            reason = str(cell.metadata.get("no-snippet", ""))
-            found.append(Cell(cell.source, start, number, outputs, reason))
+        tags = cell.metadata.get("tags", [])
+        if "remove-cell" not in tags:
+            reason = str(cell.metadata.get(_NONE, notebook.metadata.get(_NONE, "")))
+            shown = "remove-input" not in tags
+            found.append(Cell(cell.source, start, number, outputs, reason, shown))
     return found
 
 
 def key(cells: Sequence[Cell], index: int) -> str:
-    """What the proof of a cell depends on, as a digest; the page's own part of it."""
-    parts = [[one.source for one in cells[: index + 1]], cells[index].number]
-    return _digest(json.dumps([*parts, cells[index].outputs, cells[index].reason]).encode())
+    """What the proof of a cell depends on, as a digest."""
+    sources = [one.source for one in cells[: index + 1]]
+    return digest(version(), json.dumps([sources, cells[index].number, cells[index].outputs]))
 
 
+@cache
 def version() -> str:
     """Digest of the code that finds and proves snippets."""
-    return _digest(b"".join(path.read_bytes() for path in _OURS))
+    return digest(*(path.read_text("utf-8") for path in _OURS))
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def digest(*parts: str) -> str:
+    """A short digest of some texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 class Proofs:
@@ -181,13 +199,13 @@ def prove(
         pool: how many at a time.
 
     Returns:
-        For each cell; None where its metadata says that it has none.
+        For each cell; None where its metadata says that it has none, or its code is not shown.
     """
     page = Page([cell.source for cell in cells])
 
     def prove_cell(index: int) -> Snippet | Broken | None:
         cell, ready = cells[index], known[index]
-        if cell.reason or ready is not None:
+        if not cell.wants_snippet or ready is not None:
             return ready
         tried: set[str] = set()
         why = ""
@@ -200,10 +218,22 @@ def prove(
             answer = run(before + page.whole(index).text, offset + 1, cell.number)
             why = answer.error or difference(cell.outputs, answer.outputs, offset)
             if not why:
-                return Snippet(needs, int(scope), answer.said_before)
+                plain = _plain(before + page.whole(index).text, run)
+                return Snippet((*needs, *plain), int(scope), answer.said_before)
         return Broken(why)
 
     return list(pool.map(prove_cell, range(len(cells))))
+
+
+def _plain(snippet: str, run: Callable[[str, int, int], Answer]) -> tuple[str, ...]:
+    """How it does without the package, as a comment, if a run shows that it does."""
+    if not plain_forms.needs_package(snippet):
+        return ()
+    plain = plain_forms.to_plain(snippet)
+    if plain_forms.needs_package(plain) or run(f"{_BLOCK}{plain}", 1, 1).error is not None:
+        return ()
+    forms = plain_forms.as_comment(snippet)
+    return (forms,) if forms else ()
 
 
 def _slices(page: Page, index: int) -> Iterator[tuple[Scope, tuple[str, ...]]]:

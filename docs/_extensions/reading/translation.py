@@ -260,6 +260,7 @@ def catalogue_texts() -> list[str]:
 def scripts(app: Sphinx) -> list[Path]:
     """Our own scripts, and those of Sphinx."""
     folders = [Path(app.srcdir, folder) for folder in app.config.html_static_path]
+    folders.append(Path(__file__).parents[1] / "publishing" / "copying_files")
     folders.append(_SPHINX / "themes" / "basic" / "static")
     found = [path for folder in folders for path in sorted(folder.glob("*.js"))]
     players = resources.files("gradbook.see.display")

@@ -1,5 +1,7 @@
 """Tests of execution/notebooks.py on tiny sites."""
 
+import tempfile
+
 import nbformat
 import pytest
 from jupyter_cache import get_cache
@@ -154,6 +156,15 @@ def test_memory_addresses_do_not_reach_the_page(healthy):
     assert html.count("&lt;object object at 0x…&gt;") == 1
     assert "&lt;object at 0x…&gt;" in html
     assert " at 0x7" not in html
+
+
+def test_temporary_folders_have_no_name_of_their_own():
+    """The one that a run got is another one in each run."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = nbformat.v4.new_output("stream", text=f"{folder}/a.pt was written")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    notebooks.make_repeatable(book)
+    assert book.cells[0].outputs[0].text == "/tmp/…/a.pt was written"
 
 
 def test_cells_have_the_same_ids_in_every_run():

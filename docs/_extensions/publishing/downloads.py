@@ -1,0 +1,297 @@
+"""Offer each page as a notebook with its outputs and as a script, and the whole book at once.
+
+Both are made from the finished page, so they have what the Clinic takes from the catalogue, and the
+language of the site. Cells that a reader does not see stay out. A page says at its top what it
+needs, and links them; these are plain links to files beside it.
+"""
+
+import ast
+import copy
+import posixpath
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import nbformat
+from docutils import nodes
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from sphinx.application import Sphinx
+from sphinx.locale import _
+
+from publishing import installing, plain_text, proving
+from publishing.proving import Cell
+
+NOTEBOOKS, OFFLINE = "gradbook-notebooks.zip", "gradbook-offline.zip"
+# Where the workflow that publishes the site puts the notebooks for Colab, which opens them from a
+# branch of a repository on this host only.
+BRANCH = "notebooks"
+_HOST = "https://github.com/"
+_METADATA = {
+    "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+    "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
+}
+# The same bytes from the same pages.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def is_cell(node: nodes.Node) -> bool:
+    """Whether a node of a page is a code cell."""
+    return isinstance(node, nodes.Element) and node.get("nb_element") == "cell_code"
+
+
+def make_notebook(document: nodes.Element, cells: Iterable[Cell], address: str) -> NotebookNode:
+    """A page as a notebook, with its outputs.
+
+    Args:
+        document: as it is written to the page.
+        cells: those that a reader sees.
+        address: of the page; links to other pages begin there.
+    """
+    document = copy.deepcopy(document)
+    for link in document.findall(nodes.reference):
+        if link.get("refuri") or link.get("refid"):
+            link["refuri"] = urljoin(address, link.get("refuri") or f"#{link['refid']}")
+    left = iter(cells)
+    notebook = new_notebook(metadata=_METADATA)
+    text: list[str] = []
+
+    def end_text() -> None:
+        if text:
+            notebook.cells.append(new_markdown_cell("\n\n".join(text)))
+            text.clear()
+
+    for block in _blocks(document, 0):
+        if isinstance(block, str):
+            text.append(block)
+        else:
+            end_text()
+            notebook.cells.append(_code_cell(next(left), len(notebook.cells)))
+    end_text()
+    _number(notebook)
+    return notebook
+
+
+def _blocks(node: nodes.Element, level: int) -> Iterator[str | nodes.Element]:
+    """The blocks of a page: Markdown, or a node that is a cell."""
+    for child in node.children:
+        if isinstance(child, nodes.section):
+            yield from _blocks(child, level + 1)
+        elif is_cell(child):
+            yield child
+        else:
+            block = "\n\n".join(plain_text.block(child, level)).strip("\n")
+            if block:
+                yield block
+
+
+def _code_cell(cell: Cell, _number: int) -> NotebookNode:
+    return new_code_cell(cell.source, outputs=copy.deepcopy(list(cell.outputs)))
+
+
+def _number(notebook: NotebookNode) -> None:
+    """Give cells names and numbers that are the same in each build."""
+    count = 0
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"c{place}"
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = count
+
+
+def with_note(notebook: NotebookNode, text: str) -> NotebookNode:
+    """The notebook with a first cell that says where it is from, and what it needs."""
+    return _with_first(notebook, new_markdown_cell(text))
+
+
+def for_colab(notebook: NotebookNode, repository: str) -> NotebookNode:
+    """The notebook with a first cell that installs what it needs."""
+    install = f'%pip install --quiet "{installing.requirement(repository)}"'
+    return _with_first(notebook, new_code_cell(install))
+
+
+def _with_first(notebook: NotebookNode, first: NotebookNode) -> NotebookNode:
+    changed = copy.deepcopy(notebook)
+    changed.cells.insert(0, first)
+    _number(changed)
+    return changed
+
+
+def make_script(notebook: NotebookNode) -> str:
+    """A notebook as a script: its text as comments, in the percent format.
+
+    What a notebook shows without being asked, because it is the last line of a cell, is shown by
+    `display`, which prints it where there is no notebook.
+    """
+    import jupytext  # takes long, and not every build makes scripts
+
+    plain = new_notebook(cells=[])
+    shows = False
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            shown = any(one.output_type == "execute_result" for one in cell.outputs)
+            shows |= shown
+            plain.cells.append(new_code_cell(displayed(cell.source) if shown else cell.source))
+        else:
+            plain.cells.append(new_markdown_cell(cell.source))
+    if shows:
+        first = next(n for n, cell in enumerate(plain.cells) if cell.cell_type == "code")
+        plain.cells.insert(first, new_code_cell("from IPython.display import display"))
+    plain.metadata["jupytext"] = {
+        "cell_metadata_filter": "-all",
+        "notebook_metadata_filter": "-all",
+    }
+    return str(jupytext.writes(plain, fmt="py:percent"))
+
+
+def displayed(source: str) -> str:
+    r"""Code whose last expression is shown.
+
+    >>> print(displayed("x = 3\nx, 4  # a pair"))
+    x = 3
+    display((x, 4))  # a pair
+    """
+    last = ast.parse(source).body[-1]
+    if not isinstance(last, ast.Expr):
+        return source
+    lines = source.encode().split(b"\n")
+    value = last.value
+    row, column = value.end_lineno - 1, value.end_col_offset
+    pair = isinstance(value, ast.Tuple)  # display(a, b) would show two objects
+    lines[row] = lines[row][:column] + (b"))" if pair else b")") + lines[row][column:]
+    row, column = value.lineno - 1, value.col_offset
+    lines[row] = lines[row][:column] + (b"display((" if pair else b"display(") + lines[row][column:]
+    return b"\n".join(lines).decode()
+
+
+# On the site
+
+
+def _make(app: Sphinx, document: nodes.document, docname: str) -> None:
+    """Write the files of a page beside it."""
+    if app.builder.name != "html" or not any(map(is_cell, document.findall(nodes.container))):
+        return
+    path = Path(app.env.doc2path(docname))
+    cells = proving.cells_of(path, Path(app.config.nb_execution_cache_path))
+    out = Path(app.outdir, docname)
+    if cells is None or any(cell.failed for cell in cells):  # and the build says so
+        for ending in (".ipynb", ".py"):
+            out.with_suffix(ending).unlink(missing_ok=True)
+        return
+    address = urljoin(app.config.html_baseurl or "", app.builder.get_target_uri(docname))
+    bare = make_notebook(document, cells, address)
+    note = _("This page: %s. It needs:") % address
+    command = install_command(cells)
+    noted = with_note(bare, f"{note}\n\n```\n{command}\n```")
+    nbformat.validate(noted)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(noted, out.with_suffix(".ipynb"))
+    out.with_suffix(".py").write_text(make_script(noted), encoding="utf-8")
+    if _is_hosted():
+        colab = Path(app.outdir).parent / "colab" / f"{docname}.ipynb"
+        colab.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(for_colab(bare, installing.repository()), colab)
+
+
+def install_command(cells: Iterable[Cell]) -> str:
+    """The command that installs what the cells of a page import."""
+    needed = [name for cell in cells for name in installing.packages(cell.source)]
+    return installing.command(needed, installing.repository())
+
+
+def _is_hosted() -> bool:
+    return installing.repository().startswith(_HOST)
+
+
+def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Put the line of what a page needs, and its links, below its title."""
+    if app.builder.name != "html" or not Path(app.outdir, f"{page}.ipynb").exists():
+        return
+    if doctree is None:
+        return
+    codes = [
+        node.astext()
+        for node in doctree.findall(nodes.literal_block)
+        if node.parent is not None and node.parent.get("nb_element") == "cell_code_source"
+    ]
+    needed = [name for code in codes for name in installing.packages(code)]
+    command = installing.command(needed, installing.repository())
+    context["body"] = re.sub(
+        "(?<=</h1>)", lambda _: _bar(app, page, command), context["body"], count=1
+    )
+
+
+def _bar(app: Sphinx, page: str, command: str) -> str:
+    name = posixpath.basename(page)
+    links = [
+        (f"{name}.ipynb", _("Notebook"), " download"),
+        (f"{name}.py", _("Script"), " download"),
+    ]
+    if _is_hosted():
+        place = installing.repository().removeprefix(_HOST)
+        colab = f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/{page}.ipynb"
+        links.append((colab, _("Open in Colab"), ""))
+    if page == app.config.root_doc:
+        links.append((NOTEBOOKS, _("All notebooks"), " download"))
+        if app.config.offline_copy:
+            links.append((OFFLINE, _("Offline copy"), " download"))
+    items = "".join(f'<li><a href="{escape(to)}"{how}>{text}</a></li>' for to, text, how in links)
+    return (
+        f'\n<div class="take-away" role="group" aria-label="{_("Run this page yourself")}">'
+        '<div class="highlight-console notranslate"><div class="highlight">'
+        f"<pre>{escape(command)}\n</pre></div></div><ul>{items}</ul></div>\n"
+    )
+
+
+def zip_files(path: Path, folder: Path, files: Iterable[Path]) -> None:
+    """Pack files; the same files give the same bytes.
+
+    Args:
+        path: of the archive.
+        folder: in which they lie; their names in the archive begin there.
+        files: in any order.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(files):
+            name = Path(path.stem, file.relative_to(folder)).as_posix()
+            info = zipfile.ZipInfo(name, _DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, file.read_bytes())
+
+
+def _pack(app: Sphinx, error: Exception | None) -> None:
+    """Make the archives, when everything else is there."""
+    if error is not None or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    archives = out / NOTEBOOKS, out / OFFLINE
+    wanted = archives if app.config.offline_copy else archives[:1]
+    if all(path.exists() for path in wanted) and not getattr(app, "gradbook_wrote", True):
+        return
+    notebooks = [out / f"{name}.ipynb" for name in app.env.found_docs]
+    zip_files(archives[0], out, (path for path in notebooks if path.exists()))
+    if app.config.offline_copy:
+        files = (path for path in out.rglob("*") if path.is_file() and path not in archives)
+        zip_files(archives[1], out, (path for path in files if not _is_private(path, out)))
+
+
+def _is_private(path: Path, folder: Path) -> bool:
+    """Whether Sphinx keeps it for the next build."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_config_value("offline_copy", False, "html", (bool, int, str))
+    app.connect("doctree-resolved", _make, priority=900)  # as the page will be
+    app.connect("html-page-context", _offer)
+    app.connect("build-finished", _pack, priority=900)  # after all others have written
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

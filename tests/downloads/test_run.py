@@ -1,0 +1,66 @@
+"""Every script and every notebook that the site offers runs, each by itself."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from conftest import SITE
+from nbclient import NotebookClient
+
+from execution.fresh import difference, repeatable
+
+NOTEBOOKS = sorted(SITE.rglob("*.ipynb"))
+SCRIPTS = sorted(path.with_suffix(".py") for path in NOTEBOOKS)
+# They read measurements of this repository; a page says so in its metadata, under `no-snippet`.
+OF_THE_HOUSE = {"about/benchmarks"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+
+
+def name(path):
+    """Of the page."""
+    return path.relative_to(SITE).with_suffix("").as_posix()
+
+
+def test_there_are_downloads():
+    """One pair for each page with cells; no notebook without its script."""
+    assert len(NOTEBOOKS) > 40
+    assert all(path.exists() for path in SCRIPTS)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name)
+def test_a_script_runs(path, tmp_path):
+    """In a new interpreter that sees nothing but what is installed, and an empty folder."""
+    if name(path) in OF_THE_HOUSE:
+        pytest.skip("it reads measurements of the repository")
+    done = subprocess.run(
+        [sys.executable, "-I", str(path)],
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_a_notebook_runs_and_says_what_it_said(path, tmp_path):
+    """From its first cell to its last, without the cells that a reader does not see."""
+    if name(path) in OF_THE_HOUSE:
+        pytest.skip("it reads measurements of the repository")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    expected = [list(cell.get("outputs", ())) for cell in notebook.cells]
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    for cell, outputs in zip(notebook.cells, expected, strict=True):
+        if cell.cell_type == "code" and not drawn(outputs):
+            assert difference(outputs, repeatable(cell.outputs)) == "", cell.source
+
+
+def drawn(outputs):
+    """Whether there is a figure, whose looks are those of the reader's notebook."""
+    return any("image/svg+xml" in output.get("data", {}) for output in outputs)

@@ -1,0 +1,186 @@
+"""Tests of publishing/snippets.py on tiny sites: what is proved is offered, and nothing else."""
+
+import json
+
+import pytest
+
+from publishing.snippets import read_script
+from sites import mark
+
+SETTINGS = """
+extensions = ["myst_nb", "execution.notebooks", "publishing.snippets"]
+snippets_path = str(here.parent / "snippets")
+"""
+PROVE = ("--define", "snippets_prove=1")
+GOOD = """
+# Good
+
+```{code-cell} python
+import math, random
+x = 3
+y = 4
+```
+
+```{code-cell} python
+:tags: [remove-cell]
+hidden = x
+```
+
+```{code-cell} python
+print(math.hypot(x, y))
+```
+
+```{code-cell} python
+---
+no-snippet: it needs a reader
+---
+print("alone")
+```
+
+```{code-cell} python
+:tags: [remove-input]
+x + 2
+```
+
+```{code-cell} python
+x + 1
+```
+"""
+HIDDEN = """
+# Hidden
+
+```{code-cell} python
+things = []
+```
+
+```{code-cell} python
+:tags: [remove-cell]
+things.append(1)
+```
+
+```{code-cell} python
+print(things)
+```
+"""
+
+
+def snippets(site, name: str) -> list:
+    """For each cell of a page the text before it, or what stands in its place."""
+    found = read_script(site.folder / "site" / "html" / "_static" / "snippets" / f"{name}.js")
+    return [
+        "".join(found["pieces"][n] for n in cell[1:]) if isinstance(cell, list) else cell
+        for cell in found["cells"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def good(make_site):
+    """A site whose snippets are proved, and the log of its build."""
+    site = make_site(SETTINGS, good=GOOD)
+    build = site.build(*PROVE, "--define", "snippets_report=1")
+    assert build.code == 0, build.log
+    return site, build.log
+
+
+def test_each_cell_that_is_shown_has_what_it_needs(good):
+    """Hidden cells never enter; a reason stands for a cell that has none.
+
+    Code that is not on the page has no button, and so no entry.
+    """
+    site, _ = good
+    assert snippets(site, "good") == [
+        "",
+        "import math\nx = 3\ny = 4\n\n",
+        "it needs a reader",
+        "x = 3\n\n",
+    ]
+
+
+def test_a_script_says_what_to_install_and_what_ran(good):
+    """Of each cell."""
+    site, _ = good
+    found = read_script(site.folder / "site" / "html" / "_static" / "snippets" / "good.js")
+    assert found["installs"] == [["", ""]]
+    assert set(found["ran"]) == {"Python", "torch"}
+    assert found["complete"]
+
+
+def test_a_page_names_its_script_and_loads_what_copies(good):
+    """A page without cells loads nothing."""
+    site, _ = good
+    html = site.html("good")
+    assert '<meta name="gradbook-snippets" content="_static/snippets/good.js" />' in html
+    assert "copying/copying.js" in html
+    assert "copying" not in site.html("index")
+
+
+def test_the_report_counts(good):
+    """How many are proved, how long they are, and which cells have none."""
+    site, log = good
+    line = site.line("good", 'print("alone")') - 4
+    assert "3 snippets are proved, 0 are broken or not proved, 1 cells say why" in log
+    assert "median" in log
+    assert f"no snippet: good.md:{line}: it needs a reader" in log
+
+
+def test_a_build_that_does_not_prove_offers_nothing_new(make_site):
+    """And one that proves goes on from there: without reading the page again."""
+    site = make_site(SETTINGS, good=GOOD)
+    assert site.build().code == 0
+    assert snippets(site, "good") == [None, None, "it needs a reader", None]
+    assert site.build(*PROVE).code == 0
+    assert snippets(site, "good")[1].startswith("import math")
+
+
+def test_what_is_proved_is_not_run_again(make_site):
+    """Until the cell, or one above it, is another one."""
+    page = f"# Page\n\n{mark('one')}\n{mark('two')}"
+    site = make_site(SETTINGS, page=page)
+    assert site.build(*PROVE).code == 0
+    ran = [
+        "one",
+        "two",
+        "one",
+        "one",
+        "two",
+    ]  # the page, the first alone, the second with the first
+    assert site.runs() == sorted(ran)
+    site.write("page", page.replace("# Page", "# Another title"))
+    assert site.build(*PROVE).code == 0
+    assert site.runs() == sorted(ran)
+    site.write("page", page.replace("'two'", "'three'"))
+    assert site.build(*PROVE).code == 0
+    assert site.runs() == sorted([*ran, "one", "three", "one", "three"])
+
+
+def test_a_cell_that_says_something_else_alone_is_a_fault(make_site):
+    """With page, line and difference; it has no snippet, and the build fails each time."""
+    site = make_site(SETTINGS, hidden=HIDDEN)
+    line = site.line("hidden", "print(things)") - 1
+    for _ in range(2):
+        build = site.build(*PROVE)
+        assert build.code == 1
+        assert f"hidden.md:{line}: WARNING: this cell does not say alone" in build.log
+        assert "-[1]" in build.log
+        assert "+[]" in build.log
+        assert snippets(site, "hidden") == ["", None]
+
+
+def test_a_page_with_a_failing_cell_has_no_snippets(make_site):
+    """No snippet rather than a wrong one."""
+    site = make_site(SETTINGS, good=GOOD)
+    assert site.build(*PROVE).code == 0
+    site.write("good", GOOD.replace("x + 1", "x + nothing"))
+    assert site.build(*PROVE).code == 1
+    assert not (site.folder / "site" / "html" / "_static" / "snippets" / "good.js").exists()
+
+
+def test_a_proof_that_was_cut_short_is_made_again(make_site):
+    """A file of proofs that an interrupted build left half written counts as none."""
+    site = make_site(SETTINGS, good=GOOD)
+    assert site.build(*PROVE).code == 0
+    (kept,) = (site.folder / "snippets").rglob("good.json")
+    assert json.loads(kept.read_text("utf-8"))
+    kept.write_text("{", encoding="utf-8")
+    assert site.build("--fresh-env", *PROVE).code == 0
+    assert snippets(site, "good")[3] == "x = 3\n\n"
