@@ -78,18 +78,23 @@ class FreshProcesses:
             number: by which warnings and tracebacks name the program.
         """
         request = {"source": source, "first": first, "number": number}
+        process, pieces = 0, []
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(self.timeout)
-            process = self._server.ask(connection, request)
             try:
+                process = self._server.ask(connection, request)
                 pieces = list(iter(lambda: connection.recv(1 << 16), b""))
             except TimeoutError:
-                with contextlib.suppress(OSError):
-                    os.killpg(process, signal.SIGKILL)
+                if process:
+                    with contextlib.suppress(OSError):
+                        os.killpg(process, signal.SIGKILL)
                 return Answer([], False, f"it runs for more than {self.timeout:g} seconds")
-        if not pieces:
+            except OSError as error:  # one program that cannot start does not end the build
+                return Answer([], False, f"its process could not be reached: {error}")
+        try:
+            return _answer(json.loads(b"".join(pieces)))
+        except ValueError:
             return Answer([], False, "its process died")
-        return _answer(json.loads(b"".join(pieces)))
 
 
 def _answer(said: dict[str, Any]) -> Answer:

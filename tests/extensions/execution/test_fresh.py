@@ -55,6 +55,14 @@ def test_a_program_that_fails_says_why(processes):
     assert processes.run("print(3)").error is None
 
 
+def test_a_program_that_cannot_start_is_an_answer():
+    """It is the fault of one cell; the build goes on."""
+    with FreshProcesses([], timeout=20) as processes:
+        processes._server.process.kill()
+        processes._server.process.wait()
+        assert "could not be reached" in (processes.run("print(1)").error or "")
+
+
 def test_a_program_that_does_not_end_is_ended(tmp_path):
     """With all processes that it has started."""
     source = (
