@@ -10,8 +10,9 @@ import copy
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -24,6 +25,7 @@ from sphinx.application import Sphinx
 from sphinx.locale import _
 
 from publishing import installing, plain_text, proving
+from publishing.cells import is_cell, runs
 from publishing.proving import Cell
 
 NOTEBOOKS, OFFLINE = "gradbook-notebooks.zip", "gradbook-offline.zip"
@@ -35,62 +37,67 @@ _METADATA = {
     "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
+_ENDINGS = ".ipynb", ".py"
 # The same bytes from the same pages.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def is_cell(node: nodes.Node) -> bool:
-    """Whether a node of a page is a code cell."""
-    return isinstance(node, nodes.Element) and node.get("nb_element") == "cell_code"
-
-
-def make_notebook(document: nodes.Element, cells: Iterable[Cell], address: str) -> NotebookNode:
-    """A page as a notebook, with its outputs.
+def blocks_of(document: nodes.Element, address: str) -> list[str | int]:
+    """The blocks of a page: Markdown, and in place of each cell its number.
 
     Args:
         document: as it is written to the page.
-        cells: those that a reader sees.
         address: of the page; links to other pages begin there.
     """
-    document = copy.deepcopy(document)
-    for link in document.findall(nodes.reference):
-        if link.get("refuri") or link.get("refid"):
-            link["refuri"] = urljoin(address, link.get("refuri") or f"#{link['refid']}")
-    left = iter(cells)
-    notebook = new_notebook(metadata=_METADATA)
-    text: list[str] = []
-
-    def end_text() -> None:
-        if text:
-            notebook.cells.append(new_markdown_cell("\n\n".join(text)))
-            text.clear()
-
-    for block in _blocks(document, 0):
-        if isinstance(block, str):
-            text.append(block)
-        else:
-            end_text()
-            notebook.cells.append(_code_cell(next(left), len(notebook.cells)))
-    end_text()
-    _number(notebook)
-    return notebook
+    inside = [
+        (link, link.get("refuri"))
+        for link in document.findall(nodes.reference)
+        if link.get("refuri") or link.get("refid")
+    ]
+    for link, target in inside:
+        link["refuri"] = urljoin(address, target or f"#{link['refid']}")
+    try:
+        return list(_blocks(document, 0))
+    finally:
+        for link, target in inside:
+            if target is None:
+                del link["refuri"]
+            else:
+                link["refuri"] = target
 
 
-def _blocks(node: nodes.Element, level: int) -> Iterator[str | nodes.Element]:
-    """The blocks of a page: Markdown, or a node that is a cell."""
+def _blocks(node: nodes.Element, level: int) -> Iterator[str | int]:
     for child in node.children:
         if isinstance(child, nodes.section):
             yield from _blocks(child, level + 1)
         elif is_cell(child):
-            yield child
+            yield child["number"]
         else:
             block = "\n\n".join(plain_text.block(child, level)).strip("\n")
             if block:
                 yield block
 
 
-def _code_cell(cell: Cell, _number: int) -> NotebookNode:
-    return new_code_cell(cell.source, outputs=copy.deepcopy(list(cell.outputs)))
+def make_notebook(blocks: Iterable[str | int], cells: Sequence[Cell]) -> NotebookNode:
+    """A page as a notebook, with its outputs.
+
+    Args:
+        blocks: of the page.
+        cells: by number.
+    """
+    made = []
+    for is_text, some in groupby(blocks, lambda block: isinstance(block, str)):
+        if is_text:
+            made.append(new_markdown_cell("\n\n".join(map(str, some))))
+        else:
+            chosen = [cells[int(number)] for number in some]
+            made += [
+                new_code_cell(one.source, outputs=copy.deepcopy(list(one.outputs)))
+                for one in chosen
+            ]
+    notebook = new_notebook(metadata=_METADATA, cells=made)
+    _number(notebook)
+    return notebook
 
 
 def _number(notebook: NotebookNode) -> None:
@@ -174,28 +181,46 @@ def displayed(source: str) -> str:
 # On the site
 
 
-def _make(app: Sphinx, document: nodes.document, docname: str) -> None:
-    """Write the files of a page beside it."""
-    if app.builder.name != "html" or not any(map(is_cell, document.findall(nodes.container))):
+def _address(app: Sphinx, docname: str) -> str:
+    return urljoin(app.config.html_baseurl or "", app.builder.get_target_uri(docname))
+
+
+def _keep_blocks(app: Sphinx, document: nodes.document, docname: str) -> None:
+    """Read a page in the order of its file; what is made of it is made where it is written."""
+    if app.builder.name == "html" and any(map(is_cell, document.findall(nodes.container))):
+        document.gradbook_blocks = blocks_of(document, _address(app, docname))
+
+
+def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Write the files of a page beside it, and put a line of what it needs below its title."""
+    blocks = getattr(doctree, "gradbook_blocks", None)
+    if blocks is None:
         return
-    path = Path(app.env.doc2path(docname))
-    cells = proving.cells_of(path, Path(app.config.nb_execution_cache_path))
-    out = Path(app.outdir, docname)
-    if cells is None or any(cell.failed for cell in cells):  # and the build says so
-        for ending in (".ipynb", ".py"):
+    cells = proving.cells_of(Path(app.env.doc2path(page)), runs(app)) or []
+    chosen = [cells[block] for block in blocks if isinstance(block, int) and cells]
+    out = Path(app.outdir, page)
+    if not chosen or any(cell.failed for cell in chosen):  # and the build says so
+        for ending in _ENDINGS:
             out.with_suffix(ending).unlink(missing_ok=True)
         return
-    address = urljoin(app.config.html_baseurl or "", app.builder.get_target_uri(docname))
-    bare = make_notebook(document, cells, address)
-    note = _("This page: %s. It needs:") % address
-    command = install_command(cells)
+    command = install_command(chosen)
+    _write(app, page, make_notebook(blocks, cells), command)
+    context["body"] = re.sub(
+        "(?<=</h1>)", lambda _: _bar(app, page, command), context["body"], count=1
+    )
+
+
+def _write(app: Sphinx, page: str, bare: NotebookNode, command: str) -> None:
+    note = _("This page: %s. It needs:") % _address(app, page)
     noted = with_note(bare, f"{note}\n\n```\n{command}\n```")
     nbformat.validate(noted)
+    out = Path(app.outdir, page)
     out.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(noted, out.with_suffix(".ipynb"))
-    out.with_suffix(".py").write_text(make_script(noted), encoding="utf-8")
+    notebook, script = (out.with_suffix(ending) for ending in _ENDINGS)
+    nbformat.write(noted, notebook)
+    script.write_text(make_script(noted), encoding="utf-8")
     if _is_hosted():
-        colab = Path(app.outdir).parent / "colab" / f"{docname}.ipynb"
+        colab = Path(app.outdir).parent / "colab" / f"{page}.ipynb"
         colab.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(for_colab(bare, installing.repository()), colab)
 
@@ -208,24 +233,6 @@ def install_command(cells: Iterable[Cell]) -> str:
 
 def _is_hosted() -> bool:
     return installing.repository().startswith(_HOST)
-
-
-def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Put the line of what a page needs, and its links, below its title."""
-    if app.builder.name != "html" or not Path(app.outdir, f"{page}.ipynb").exists():
-        return
-    if doctree is None:
-        return
-    codes = [
-        node.astext()
-        for node in doctree.findall(nodes.literal_block)
-        if node.parent is not None and node.parent.get("nb_element") == "cell_code_source"
-    ]
-    needed = [name for code in codes for name in installing.packages(code)]
-    command = installing.command(needed, installing.repository())
-    context["body"] = re.sub(
-        "(?<=</h1>)", lambda _: _bar(app, page, command), context["body"], count=1
-    )
 
 
 def _bar(app: Sphinx, page: str, command: str) -> str:
@@ -290,8 +297,9 @@ def _is_private(path: Path, folder: Path) -> bool:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.setup_extension("publishing.cells")
     app.add_config_value("offline_copy", False, "html", (bool, int, str))
-    app.connect("doctree-resolved", _make, priority=900)  # as the page will be
+    app.connect("doctree-resolved", _keep_blocks, priority=900)  # as the page will be
     app.connect("html-page-context", _offer)
     app.connect("build-finished", _pack, priority=900)  # after all others have written
     return {"parallel_read_safe": True, "parallel_write_safe": True}

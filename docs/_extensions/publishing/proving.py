@@ -100,14 +100,14 @@ class Broken:
 
 
 def cells_of(path: Path, cache: Path) -> list[Cell] | None:
-    """The cells of a page that a reader sees, with the outputs of its last run.
+    """The cells of a file that a reader sees, by number, with the outputs of its last run.
 
     Args:
-        path: of the page.
+        path: of the file.
         cache: folder in which the build keeps its runs.
 
     Returns:
-        None if the page has no cells, or has not run.
+        None if the file has no cells, or has not run.
     """
     text = path.read_text("utf-8")
     reader = create_nb_reader(str(path), MdParserConfig(), NbParserConfig(), text)
@@ -127,8 +127,8 @@ def cells_of(path: Path, cache: Path) -> list[Cell] | None:
             continue
         number += 1
         outputs = tuple(repeatable(next(code).outputs))
-        tags = cell.metadata.get("tags", [])
-        if "remove-cell" not in tags:
+        tags = set(cell.metadata.get("tags", []))
+        if not ("remove-cell" in tags or {"remove-input", "remove-output"} <= tags):
             reason = str(cell.metadata.get(_NONE, notebook.metadata.get(_NONE, "")))
             shown = "remove-input" not in tags
             found.append(Cell(cell.source, start, number, outputs, reason, shown))
@@ -157,14 +157,19 @@ class Proofs:
 
     Args:
         path: of the file; it need not be there yet.
+
+    Attributes:
+        text: what stands in the file.
+        known: snippets by the key of their cell.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            known: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            self.text = path.read_text("utf-8")
+            known: dict[str, Any] = json.loads(self.text)
         except (OSError, ValueError):
-            known = {}
+            self.text, known = "", {}
         self.known = {
             name: Snippet(tuple(one["needs"]), one["scope"], one["says_before"])
             for name, one in known.items()
@@ -180,8 +185,8 @@ class Proofs:
             key(cells, index): one for index, one in enumerate(snippets) if isinstance(one, Snippet)
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({name: asdict(one) for name, one in self.known.items()})
-        self.path.write_text(text, encoding="utf-8")
+        self.text = json.dumps({name: asdict(one) for name, one in self.known.items()})
+        self.path.write_text(self.text, encoding="utf-8")
 
 
 def prove(

@@ -2,9 +2,9 @@
 
 `proving` finds and proves it. A build that was asked to (`snippets_prove`) proves what is not
 proved yet; any other takes what it finds in the folder `snippets_path`. A cell whose snippet is not
-proved has none: no snippet rather than a wrong one.
+proved has none, and its menu says so: no snippet rather than a wrong one.
 
-The snippets of a page stand in a script beside the site's others, which a page loads when a reader
+The snippets of a file stand in a script beside the site's others, which a page loads when a reader
 opens the menu of a cell. It works from a disk too, where a page may not fetch a file.
 """
 
@@ -12,20 +12,24 @@ import json
 import os
 import shutil
 import statistics
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, Self
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from execution.fresh import FreshProcesses
 from publishing import installing, proving
+from publishing.cells import home, is_cell, runs
 from publishing.proving import Broken, Cell, Proofs, Snippet
 from reading.slicing import Scope
 
@@ -35,21 +39,21 @@ _BEFORE, _AFTER = "gradbookSnippets(", ");\n"
 _FAULT = {"type": "gradbook", "subtype": "snippet"}
 
 
-def as_script(cells: list[Cell], snippets: list[Snippet | None], digest: str) -> str:
-    """The script of a page: each piece of text once, and for each cell which of them it needs.
+def as_script(
+    cells: Sequence[Cell], snippets: Sequence[Snippet | Broken | None], digest: str
+) -> str:
+    """The script of a file: each piece of text once, and for each cell which of them it needs.
 
     Args:
-        cells: those that a reader sees.
-        snippets: of each, None where there is none.
+        cells: by number.
+        snippets: of each; another thing where there is none.
         digest: of all that the script depends on.
     """
     pieces: dict[str, int] = {}
     installs: dict[tuple[str, str], int] = {}
     found: list[Any] = []
     for cell, snippet in zip(cells, snippets, strict=True):
-        if not cell.shown:
-            continue
-        if snippet is None:
+        if not isinstance(snippet, Snippet):
             found.append(cell.reason or None)
             continue
         needed = installing.packages("".join([*snippet.needs, cell.source]))
@@ -58,7 +62,7 @@ def as_script(cells: list[Cell], snippets: list[Snippet | None], digest: str) ->
         found.append([installs.setdefault(install, len(installs)), *numbers])
     content = {
         "digest": digest,
-        "complete": not _missing(cells, snippets),
+        "missing": _missing(cells, snippets),
         "ran": {"Python": python_version(), "torch": metadata.version("torch").partition("+")[0]},
         "pieces": list(pieces),
         "installs": list(installs),
@@ -68,7 +72,7 @@ def as_script(cells: list[Cell], snippets: list[Snippet | None], digest: str) ->
     return f"{_BEFORE}{text}{_AFTER}"
 
 
-def _missing(cells: list[Cell], snippets: list[Any]) -> int:
+def _missing(cells: Sequence[Cell], snippets: Sequence[Snippet | Broken | None]) -> int:
     """How many cells want a snippet, and have none."""
     pairs = zip(cells, snippets, strict=True)
     return sum(cell.wants_snippet and not isinstance(one, Snippet) for cell, one in pairs)
@@ -97,8 +101,10 @@ class Report:
     broken: int = 0
     excused: list[tuple[str, Cell]] = field(default_factory=list)
 
-    def add(self, name: str, cells: list[Cell], snippets: list[Snippet | Broken | None]) -> None:
-        """Add a page."""
+    def add(
+        self, name: str, cells: Sequence[Cell], snippets: Sequence[Snippet | Broken | None]
+    ) -> None:
+        """Add a file."""
         above = 0
         for cell, snippet in zip(cells, snippets, strict=True):
             if isinstance(snippet, Snippet):
@@ -147,18 +153,12 @@ def _remember(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
 
 def _add(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Have pages with cells load what copies them, and say where their snippets are."""
-    if doctree is None or not _has_cells(doctree):
+    if doctree is None or not any(map(is_cell, doctree.findall(nodes.container))):
         return
     app.add_css_file("copying/copying.css")
     app.add_js_file("copying/copying.js", loading_method="defer")
-    path = context["pathto"](f"_static/snippets/{page}.js", 1)
+    path = context["pathto"](f"_static/snippets/{home(app.env, page)}.js", 1)
     context["metatags"] += f'<meta name="gradbook-snippets" content="{path}" />\n'
-
-
-def _has_cells(doctree: Any) -> bool:
-    return any(
-        node.get("nb_element") == "cell_code" for node in doctree.findall() if hasattr(node, "get")
-    )
 
 
 def _prepare(app: Sphinx) -> None:
@@ -169,52 +169,83 @@ def _prepare(app: Sphinx) -> None:
 
 
 def _write(app: Sphinx, error: Exception | None) -> None:
-    """Prove and write the snippets of the pages that were read, or have none yet."""
+    """Write the snippets of the files that were read, or whose proofs are others now."""
     if error is not None or app.builder.name != "html" or not app.config.snippets_path:
         return
-    digest = proving.digest(
-        proving.version(), app.config.snippets_path, python_version(), installing.repository()
-    )
     folder = Path(app.outdir, "_static", "snippets")
     report = Report() if app.config.snippets_report else None
-    can_prove = bool(app.config.snippets_prove) and hasattr(os, "pidfd_open")
-    with ExitStack() as stack:
-        processes: FreshProcesses | None = None
-        pool = stack.enter_context(ThreadPoolExecutor(max(app.parallel, 1)))
-        for name in sorted(app.env.found_docs):
+    missing = 0
+    with _Prover(app) as prover:
+        for name in sorted(name for name in app.env.found_docs if home(app.env, name) == name):
             path = folder / f"{name}.js"
+            proofs = Proofs(Path(app.config.snippets_path, f"{name}.json"))
             known = read_script(path)
-            done = known.get("digest") == digest and (known["complete"] or not can_prove)
-            if done and name not in getattr(app, "gradbook_read", ()) and report is None:
+            as_it_was = known.get("digest") == _digest(proofs) and name not in app.gradbook_read
+            if as_it_was and report is None and not (prover.can and known["missing"]):
+                missing += known["missing"]
                 continue
-            cells = proving.cells_of(
-                app.env.doc2path(name), Path(app.config.nb_execution_cache_path)
-            )
+            cells = proving.cells_of(Path(app.env.doc2path(name)), runs(app))
             if cells is None:
                 path.unlink(missing_ok=True)
                 continue
-            proofs = Proofs(Path(app.config.snippets_path, f"{name}.json"))
-            snippets: list[Any] = list(proofs.of(cells))
-            missing = _missing(cells, snippets)
-            if missing and can_prove:
-                if processes is None:
-                    warm = "warm_kernels_modules" in app.config
-                    modules = app.config.warm_kernels_modules if warm else []
-                    processes = stack.enter_context(FreshProcesses(modules))
-                _LOGGER.info("snippets of %s: %d to prove", name, missing)
-                snippets = proving.prove(cells, snippets, processes.run, pool)
-                proofs.keep(cells, snippets)
-                _warn(name, cells, snippets)
+            snippets = prover.of(name, cells, proofs)
+            missing += _missing(cells, snippets)
             if report is not None:
                 report.add(name, cells, snippets)
-            proved = [one if isinstance(one, Snippet) else None for one in snippets]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(as_script(cells, proved, digest), encoding="utf-8")
+            path.write_text(as_script(cells, snippets, _digest(proofs)), encoding="utf-8")
     if report is not None:
         _LOGGER.info("%s", report.text())
+    elif missing:
+        _LOGGER.info("%d cells have no snippet yet; with snippets_prove=1 they get one", missing)
 
 
-def _warn(name: str, cells: list[Cell], snippets: list[Any]) -> None:
+def _digest(proofs: Proofs) -> str:
+    """Of all that the script of a file depends on beside its cells."""
+    return proving.digest(proving.version(), proofs.text, python_version(), installing.repository())
+
+
+class _Prover:
+    """Finds the snippets of a file, and proves them where the build was asked to.
+
+    Attributes:
+        can: whether it proves.
+    """
+
+    def __init__(self, app: Sphinx) -> None:
+        self.can = bool(app.config.snippets_prove) and hasattr(os, "pidfd_open")
+        warm = "warm_kernels_modules" in app.config
+        self._modules = app.config.warm_kernels_modules if warm else []
+        self._jobs = max(app.parallel, 1)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def _start(self) -> tuple[FreshProcesses, ThreadPoolExecutor]:
+        """What runs the proofs; started for the first."""
+        pool = self._stack.enter_context(ThreadPoolExecutor(self._jobs))
+        return self._stack.enter_context(FreshProcesses(self._modules)), pool
+
+    def of(self, name: str, cells: list[Cell], proofs: Proofs) -> list[Snippet | Broken | None]:
+        """For each cell; None where none is wanted, or it is not proved."""
+        known = proofs.of(cells)
+        missing = _missing(cells, known)
+        if not (self.can and missing):
+            return list(known)
+        _LOGGER.info("snippets of %s: %d to prove", name, missing)
+        processes, pool = self._start
+        found = proving.prove(cells, known, processes.run, pool)
+        proofs.keep(cells, found)
+        _warn(name, cells, found)
+        return found
+
+
+def _warn(name: str, cells: Sequence[Cell], snippets: Sequence[Snippet | Broken | None]) -> None:
     for cell, snippet in zip(cells, snippets, strict=True):
         if isinstance(snippet, Broken):
             text = (
@@ -225,6 +256,7 @@ def _warn(name: str, cells: list[Cell], snippets: list[Any]) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.setup_extension("publishing.cells")
     app.add_config_value("snippets_path", "", "")
     app.add_config_value("snippets_prove", False, "", (bool, int, str))
     app.add_config_value("snippets_report", False, "", (bool, int, str))

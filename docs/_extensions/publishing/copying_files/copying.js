@@ -16,6 +16,8 @@
   });
 
   const inputs = [...document.querySelectorAll("article div.cell_input")];
+  // A page may have a part of the cells of its file, in another order.
+  const numberOf = (input) => input.closest("div.cell").className.match(/\bcell-(\d+)/)?.[1];
   const codeOf = (input) => input.querySelector("pre").textContent.replace(/\n$/, "");
 
   // Where a snippet comes from, and what it needs: comments at its top.
@@ -83,8 +85,7 @@
   };
 
   const fill = (menu, input, button, snippets) => {
-    const cells = snippets?.cells ?? [];
-    const found = cells.length === inputs.length ? cells[inputs.indexOf(input)] : null;
+    const found = snippets?.cells[numberOf(input)];
     const copy = async (text, what) => {
       close(true);
       try {
@@ -107,8 +108,8 @@
       const item = makeItem(_("With what it needs"), _("Lines: %s").replace("%s", countLines(before + code)));
       item.addEventListener("click", () => copy(whole, _("Copied the cell with what it needs.")));
       menu.append(item);
-    } else if (found) {
-      const item = makeItem(_("With what it needs"), found);
+    } else {
+      const item = makeItem(_("With what it needs"), found || _("Not proved yet"));
       item.setAttribute("aria-disabled", "true");
       menu.append(item);
     }

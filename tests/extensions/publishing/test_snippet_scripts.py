@@ -1,6 +1,7 @@
 """Tests of publishing/snippets.py on tiny sites: what is proved is offered, and nothing else."""
 
 import json
+import re
 
 import pytest
 
@@ -83,16 +84,23 @@ def good(make_site):
 
 
 def test_each_cell_that_is_shown_has_what_it_needs(good):
-    """Hidden cells never enter; a reason stands for a cell that has none.
-
-    Code that is not on the page has no button, and so no entry.
-    """
+    """Hidden cells never enter; a reason stands for a cell that has none."""
     site, _ = good
     assert snippets(site, "good") == [
         "",
         "import math\nx = 3\ny = 4\n\n",
         "it needs a reader",
+        None,  # its code is not on the page
         "x = 3\n\n",
+    ]
+
+
+def test_a_cell_on_the_page_has_the_number_of_its_snippet(good):
+    """So it is found wherever the cell stands, also when others stand above it."""
+    site, _ = good
+    cells = re.findall(r'<div class="cell ([^"]*)', site.html("good"))
+    assert [re.search(r"\bcell-\d+", names)[0] for names in cells] == [
+        f"cell-{number}" for number in range(5)
     ]
 
 
@@ -102,7 +110,7 @@ def test_a_script_says_what_to_install_and_what_ran(good):
     found = read_script(site.folder / "site" / "html" / "_static" / "snippets" / "good.js")
     assert found["installs"] == [["", ""]]
     assert set(found["ran"]) == {"Python", "torch"}
-    assert found["complete"]
+    assert found["missing"] == 0
 
 
 def test_a_page_names_its_script_and_loads_what_copies(good):
@@ -127,9 +135,24 @@ def test_a_build_that_does_not_prove_offers_nothing_new(make_site):
     """And one that proves goes on from there: without reading the page again."""
     site = make_site(SETTINGS, good=GOOD)
     assert site.build().code == 0
-    assert snippets(site, "good") == [None, None, "it needs a reader", None]
+    assert snippets(site, "good") == [None, None, "it needs a reader", None, None]
     assert site.build(*PROVE).code == 0
     assert snippets(site, "good")[1].startswith("import math")
+
+
+def test_a_build_that_does_not_prove_takes_what_another_has_proved(make_site):
+    """Also where it has read the page before, and nothing of the page is new."""
+    site = make_site(SETTINGS, good=GOOD)
+    assert site.build(*PROVE).code == 0
+    (kept,) = (site.folder / "snippets").rglob("good.json")
+    proved = kept.read_text("utf-8")
+    kept.unlink()
+    build = site.build()
+    assert "3 cells have no snippet yet" in build.log
+    assert snippets(site, "good")[4] is None
+    kept.write_text(proved, encoding="utf-8")
+    assert site.build().code == 0
+    assert snippets(site, "good")[4] == "x = 3\n\n"
 
 
 def test_what_is_proved_is_not_run_again(make_site):
@@ -183,4 +206,4 @@ def test_a_proof_that_was_cut_short_is_made_again(make_site):
     assert json.loads(kept.read_text("utf-8"))
     kept.write_text("{", encoding="utf-8")
     assert site.build("--fresh-env", *PROVE).code == 0
-    assert snippets(site, "good")[3] == "x = 3\n\n"
+    assert snippets(site, "good")[4] == "x = 3\n\n"
