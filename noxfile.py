@@ -23,6 +23,8 @@ SITE = ROOT / "docs" / "_build" / "html"
 OTHERS = {"zh_TW": "zh-tw"}
 TRANSLATIONS = ROOT / "docs" / "locale" / "zh_TW" / "LC_MESSAGES"
 COMPLETE = False  # whether CI fails where a text has no translation: not before all are there
+# Each cell is run alone too, with what it needs; a proof is kept until something in it changes.
+PROVE = ("--define", "snippets_prove=1", "--define", "snippets_report=1")
 # A process of pytest for each core; the files of a page or a module stay together.
 SIDE_BY_SIDE = ("--numprocesses", "auto", "--dist")
 
@@ -66,10 +68,12 @@ def build_site(session: nox.Session, site: Path, *options: str, **environment: s
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html; every page runs."""
     install(session, "docs")
-    if os.environ.get("CI"):  # there, nothing comes from a cache
-        shutil.rmtree(ROOT / ".cache" / "notebooks", ignore_errors=True)
+    options = session.posargs
+    if os.environ.get("CI"):  # there, nothing comes from a cache, and the site is that of readers
+        shutil.rmtree(ROOT / ".cache", ignore_errors=True)
         shutil.rmtree(SITE.parent, ignore_errors=True)
-    build_site(session, SITE, *session.posargs)
+        options = [*PROVE, *options]
+    build_site(session, SITE, *options)
     session.log(f"Open {(SITE / 'index.html').as_uri()}")
 
 
@@ -127,23 +131,23 @@ def pages(session: nox.Session) -> None:
     install(session, "test")
     session.run("pytest", "docs", *session.posargs)
     if not session.posargs:  # named pages are a part of the cells
-        build(session, "html", SITE, *WHOLE)
+        build(session, "html", SITE)
         site = {"GRADBOOK_SITE": str(SITE), "OMP_NUM_THREADS": "1"}
         session.run("pytest", "tests/downloads", *SIDE_BY_SIDE, "load", env=site)
 
 
 @nox.session(default=False)
 def snippets(session: nox.Session) -> None:
-    """Run every cell of every page alone, with what it needs, and count what was needed."""
+    """Run every cell of every page alone, with what it needs; the site offers that to be copied."""
     install(session, "docs")
-    build(session, "html", SITE, *WHOLE, "--define", "snippets_report=1", *session.posargs)
+    build(session, "html", SITE, *PROVE, *session.posargs)
 
 
 @nox.session(default=False)
 def browser(session: nox.Session) -> None:
     """Read the built site in Chromium, as a person would; GRADBOOK_CHROMIUM names another one."""
     install(session, "docs", "browser")
-    build_site(session, SITE)
+    build_site(session, SITE, *PROVE)
     options = session.posargs or (*SIDE_BY_SIDE, "loadgroup")
     session.run("pytest", "tests/browser", *options, env={"GRADBOOK_SITE": str(SITE)})
 

@@ -1,9 +1,5 @@
 """Every script and every notebook that the site offers runs, each by itself."""
 
-import os
-import subprocess
-import sys
-
 import nbformat
 import pytest
 from conftest import SITE
@@ -15,7 +11,6 @@ NOTEBOOKS = sorted(SITE.rglob("*.ipynb"))
 SCRIPTS = sorted(path.with_suffix(".py") for path in NOTEBOOKS)
 # They read measurements of this repository; a page says so in its metadata, under `no-snippet`.
 OF_THE_HOUSE = {"about/benchmarks"}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 
 def name(path):
@@ -30,24 +25,16 @@ def test_there_are_downloads():
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
-def test_a_script_runs(path, tmp_path):
-    """In a new interpreter that sees nothing but what is installed, and an empty folder."""
+def test_a_script_runs(path, tmp_path, run_script):
+    """In a process of its own that sees nothing but what is installed, and an empty folder."""
     if name(path) in OF_THE_HOUSE:
         pytest.skip("it reads measurements of the repository")
-    done = subprocess.run(
-        [sys.executable, "-I", str(path)],
-        env=ENVIRONMENT,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    code, printed = run_script(path, tmp_path)
+    assert code == 0, printed
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
-def test_a_notebook_runs_and_says_what_it_said(path, tmp_path):
+def test_a_notebook_runs_and_says_what_it_said(path, tmp_path, warm):
     """From its first cell to its last, without the cells that a reader does not see."""
     if name(path) in OF_THE_HOUSE:
         pytest.skip("it reads measurements of the repository")

@@ -22,7 +22,9 @@ def stamp(*folders: Path) -> str:
     for folder in (Path(__file__).parent, *folders):
         for path in sorted(folder.rglob("*")):
             ours = folder != Path(__file__).parent or path.name in RUNS
-            if ours and path.is_file() and path.suffix != ".pyc":
-                digest.update(f"{path.relative_to(folder)}\n".encode())
+            name = path.relative_to(folder)
+            hidden = any(part.startswith(".") for part in name.parts)  # what tools leave behind
+            if ours and not hidden and path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{name}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

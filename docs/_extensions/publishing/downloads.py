@@ -37,6 +37,9 @@ _METADATA = {
     "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
+_SVG = "image/svg+xml"
+# A page that wants the line elsewhere than below its title has this there.
+_HERE = '<div class="take-away-here"></div>'
 _ENDINGS = ".ipynb", ".py"
 # The same bytes from the same pages.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -90,14 +93,33 @@ def make_notebook(blocks: Iterable[str | int], cells: Sequence[Cell]) -> Noteboo
         if is_text:
             made.append(new_markdown_cell("\n\n".join(map(str, some))))
         else:
-            chosen = [cells[int(number)] for number in some]
-            made += [
-                new_code_cell(one.source, outputs=copy.deepcopy(list(one.outputs)))
-                for one in chosen
-            ]
+            made += [_code_cell(cells[int(number)]) for number in some]
     notebook = new_notebook(metadata=_METADATA, cells=made)
     _number(notebook)
     return notebook
+
+
+def _code_cell(cell: Cell) -> NotebookNode:
+    made = new_code_cell(_source(cell), outputs=copy.deepcopy(list(cell.outputs)))
+    if not cell.shown:
+        made.metadata["jupyter"] = {"source_hidden": True}
+    return made
+
+
+def _source(cell: Cell) -> str:
+    """The code of a cell; of a drawing whose code is not on the page, the drawing itself.
+
+    It is made by a module that a reader does not have.
+    """
+    drawn = [one.data[_SVG] for one in cell.outputs if _SVG in one.get("data", {})]
+    if cell.shown or not drawn:
+        return cell.source
+    shown = "\n".join(f"display(SVG({_quoted(svg.strip())}))" for svg in drawn)
+    return f"from IPython.display import SVG, display\n\n{shown}"
+
+
+def _quoted(text: str) -> str:
+    return f'r"""{text}"""' if '"""' not in text and not text.endswith('"') else repr(text)
 
 
 def _number(notebook: NotebookNode) -> None:
@@ -142,6 +164,8 @@ def make_script(notebook: NotebookNode) -> str:
     plain = new_notebook(cells=[])
     shows = False
     for cell in notebook.cells:
+        if cell.cell_type == "code" and _is_drawing(cell):
+            continue  # a script shows no drawings
         if cell.cell_type == "code":
             shown = any(one.output_type == "execute_result" for one in cell.outputs)
             shows |= shown
@@ -156,6 +180,11 @@ def make_script(notebook: NotebookNode) -> str:
         "notebook_metadata_filter": "-all",
     }
     return str(jupytext.writes(plain, fmt="py:percent"))
+
+
+def _is_drawing(cell: NotebookNode) -> bool:
+    """Whether a cell is a drawing in place of the code that made it."""
+    return bool(cell.metadata.get("jupyter")) and "display(SVG(" in cell.source
 
 
 def displayed(source: str) -> str:
@@ -205,9 +234,10 @@ def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
         return
     command = install_command(chosen)
     _write(app, page, make_notebook(blocks, cells), command)
-    context["body"] = re.sub(
-        "(?<=</h1>)", lambda _: _bar(app, page, command), context["body"], count=1
-    )
+    body = context["body"]
+    place = _HERE if _HERE in body else "</h1>"
+    kept = "" if place == _HERE else place
+    context["body"] = body.replace(place, kept + _bar(app, page, command), 1)
 
 
 def _write(app: Sphinx, page: str, bare: NotebookNode, command: str) -> None:
@@ -227,7 +257,7 @@ def _write(app: Sphinx, page: str, bare: NotebookNode, command: str) -> None:
 
 def install_command(cells: Iterable[Cell]) -> str:
     """The command that installs what the cells of a page import."""
-    needed = [name for cell in cells for name in installing.packages(cell.source)]
+    needed = [name for cell in cells for name in installing.packages(_source(cell))]
     return installing.command(needed, installing.repository())
 
 
@@ -246,9 +276,10 @@ def _bar(app: Sphinx, page: str, command: str) -> str:
         colab = f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/{page}.ipynb"
         links.append((colab, _("Open in Colab"), ""))
     if page == app.config.root_doc:
-        links.append((NOTEBOOKS, _("All notebooks"), " download"))
-        if app.config.offline_copy:
-            links.append((OFFLINE, _("Offline copy"), " download"))
+        links += [
+            (NOTEBOOKS, _("All notebooks"), " download"),
+            (OFFLINE, _("Offline copy"), " download"),
+        ]
     items = "".join(f'<li><a href="{escape(to)}"{how}>{text}</a></li>' for to, text, how in links)
     return (
         f'\n<div class="take-away" role="group" aria-label="{_("Run this page yourself")}">'
@@ -275,19 +306,19 @@ def zip_files(path: Path, folder: Path, files: Iterable[Path]) -> None:
 
 
 def _pack(app: Sphinx, error: Exception | None) -> None:
-    """Make the archives, when everything else is there."""
+    """Make the archives, when everything else is there and has changed."""
     if error is not None or app.builder.name != "html":
         return
     out = Path(app.outdir)
     archives = out / NOTEBOOKS, out / OFFLINE
-    wanted = archives if app.config.offline_copy else archives[:1]
-    if all(path.exists() for path in wanted) and not getattr(app, "gradbook_wrote", True):
+    files = {path for path in out.rglob("*") if path.is_file() and not _is_private(path, out)}
+    files -= {*archives}
+    newest = max(path.stat().st_mtime for path in files)
+    if all(path.exists() and path.stat().st_mtime > newest for path in archives):
         return
-    notebooks = [out / f"{name}.ipynb" for name in app.env.found_docs]
-    zip_files(archives[0], out, (path for path in notebooks if path.exists()))
-    if app.config.offline_copy:
-        files = (path for path in out.rglob("*") if path.is_file() and path not in archives)
-        zip_files(archives[1], out, (path for path in files if not _is_private(path, out)))
+    notebooks = {out / f"{name}.ipynb" for name in app.env.found_docs}
+    zip_files(archives[0], out, files & notebooks)
+    zip_files(archives[1], out, files)
 
 
 def _is_private(path: Path, folder: Path) -> bool:
@@ -298,7 +329,6 @@ def _is_private(path: Path, folder: Path) -> bool:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("publishing.cells")
-    app.add_config_value("offline_copy", False, "html", (bool, int, str))
     app.connect("doctree-resolved", _keep_blocks, priority=900)  # as the page will be
     app.connect("html-page-context", _offer)
     app.connect("build-finished", _pack, priority=900)  # after all others have written

@@ -38,7 +38,7 @@ _OURS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of which a reader sees the code, or the output alone.
+    """A cell of which a reader sees the code, or what it shows alone.
 
     Attributes:
         source: its code.
@@ -206,7 +206,8 @@ def prove(
     Returns:
         For each cell; None where its metadata says that it has none, or its code is not shown.
     """
-    page = Page([cell.source for cell in cells])
+    # What a reader does not see may need modules that lie in the book's repository.
+    page = Page([cell.source if cell.shown else "" for cell in cells])
 
     def prove_cell(index: int) -> Snippet | Broken | None:
         cell, ready = cells[index], known[index]

@@ -36,8 +36,11 @@ def is_new(source):
 
 
 def test_all_that_can_change_an_output_counts(source, is_new, monkeypatch):
-    """A source file, a new file, a file's name and a version; compiled files do not."""
+    """A source file, a new file, a file's name and a version; what tools leave does not."""
     source.with_suffix(".pyc").write_bytes(b"compiled")
+    assert not is_new()
+    (source.parent / ".ruff_cache").mkdir()
+    (source.parent / ".ruff_cache" / "1").write_text("checked")
     assert not is_new()
     source.write_text("a = 2")
     assert is_new()

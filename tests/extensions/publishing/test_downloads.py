@@ -18,7 +18,7 @@ html_baseurl = "https://book.example/"
 PAGE = """
 # A page
 
-See [the other](other.md) and [the web](https://web.example). Let $x = 3$.
+See [the other](prose.md) and [the web](https://web.example). Let $x = 3$.
 
 ```{code-cell} python
 import torch
@@ -56,15 +56,46 @@ import matplotlib.pyplot as plt
 _ = plt.plot([1, 2])
 ```
 """
-OTHER = "\n# Other\n\nNo code here.\n"
+DRAWN = """
+# Drawn
+
+```{code-cell} python
+---
+mystnb:
+  image:
+    alt: A line.
+tags: [remove-input]
+---
+import of_the_book
+of_the_book.draw()
+```
+
+```{code-cell} python
+print("seen")
+```
+"""
+OTHER = """
+# Other
+
+No title needs it.
+
+```{raw} html
+<div class="take-away-here"></div>
+```
+
+```{code-cell} python
+1 + 1
+```
+"""
+NO_CODE = "\n# Prose\n\nNo code here.\n"
 REPOSITORY = "https://github.com/someone/book"
 
 
 @pytest.fixture(scope="module")
 def site(make_site):
     """A site with a page, and its downloads; its repository is known."""
-    site = make_site(SETTINGS, page=PAGE, other=OTHER)
-    build = site.build("--define", "offline_copy=1", GRADBOOK_REPOSITORY=f"{REPOSITORY}.git")
+    site = make_site(SETTINGS, page=PAGE, other=OTHER, prose=NO_CODE)
+    build = site.build(GRADBOOK_REPOSITORY=f"{REPOSITORY}.git")
     assert build.code == 0, build.log
     return site
 
@@ -100,7 +131,7 @@ def test_the_prose_is_plain_markdown(notebook):
     text = text_of(notebook)
     assert "# A page" in text
     assert "## The end" in text
-    assert "[the other](https://book.example/other.html)" in text
+    assert "[the other](https://book.example/prose.html)" in text
     assert "[the web](https://web.example)" in text
     assert "$x = 3$" in text
     assert "It is a note." in text
@@ -155,7 +186,15 @@ def test_a_page_links_its_downloads_below_its_title(site):
     assert '<a href="page.py" download>' in bar
     colab = "https://colab.research.google.com/github/someone/book/blob/notebooks/page.ipynb"
     assert f'<a href="{colab}">' in bar
-    assert "take-away" not in site.html("other")
+    assert "take-away" not in site.html("prose")
+
+
+def test_a_page_may_have_its_downloads_elsewhere(site):
+    """At the place that it keeps for them."""
+    html = site.html("other")
+    assert html.count('class="take-away"') == 1
+    assert html.index("No title needs it") < html.index('class="take-away"')
+    assert "take-away-here" not in html
 
 
 def test_a_notebook_for_colab_installs_the_package_first(site):
@@ -168,7 +207,7 @@ def test_a_notebook_for_colab_installs_the_package_first(site):
 
 def test_without_a_repository_there_is_no_link_to_colab(make_site):
     """It would lead nowhere."""
-    site = make_site(SETTINGS, page=PAGE, other=OTHER)
+    site = make_site(SETTINGS, page=PAGE, prose=NO_CODE)
     assert site.build(GRADBOOK_REPOSITORY="").code == 0
     assert "colab" not in site.html("page")
     assert not (site.folder / "site" / "colab").exists()
@@ -177,7 +216,10 @@ def test_without_a_repository_there_is_no_link_to_colab(make_site):
 def test_the_whole_book_is_one_archive_of_notebooks_and_one_of_pages(site):
     """Neither has what Sphinx keeps for itself, nor the other one."""
     html = site.folder / "site" / "html"
-    assert zipfile.ZipFile(html / NOTEBOOKS).namelist() == ["gradbook-notebooks/page.ipynb"]
+    assert zipfile.ZipFile(html / NOTEBOOKS).namelist() == [
+        "gradbook-notebooks/other.ipynb",
+        "gradbook-notebooks/page.ipynb",
+    ]
     names = zipfile.ZipFile(html / OFFLINE).namelist()
     assert {"gradbook-offline/index.html", "gradbook-offline/page.ipynb"} <= set(names)
     assert not [name for name in names if name.endswith((".zip", ".buildinfo"))]
@@ -194,9 +236,29 @@ def test_an_archive_has_the_same_bytes_each_time(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_drawing_whose_code_is_not_on_the_page_comes_as_itself(make_site, tmp_path):
+    """The module that draws it lies in the repository; a script does without."""
+    site = make_site(SETTINGS, page=DRAWN, prose=NO_CODE)
+    (site.folder / "of_the_book.py").write_text(
+        "import matplotlib.pyplot as plt\ndef draw(): plt.plot([1, 2])\n", encoding="utf-8"
+    )
+    assert site.build(PYTHONPATH=str(site.folder)).code == 0
+    html = site.folder / "site" / "html"
+    notebook = nbformat.read(html / "page.ipynb", as_version=4)
+    drawing, _ = (cell for cell in notebook.cells if cell.cell_type == "code")
+    expected = drawing.outputs[0].data["image/svg+xml"]
+    assert drawing.metadata.jupyter.source_hidden
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    again = drawing.outputs[0].data["image/svg+xml"]
+    assert again.count("<path") == expected.count("<path") > 0
+    for text in ((html / "page.py").read_text("utf-8"), site.html("page")):
+        assert "of_the_book" not in text
+    assert "<pre>python -m pip install ipython\n</pre>" in site.html("page")
+
+
 def test_a_page_that_fails_offers_nothing(make_site):
     """And what it offered before goes."""
-    site = make_site(SETTINGS, page=PAGE, other=OTHER)
+    site = make_site(SETTINGS, page=PAGE, prose=NO_CODE)
     assert site.build().code == 0
     site.write("page", PAGE.replace("x + 1, x + 2", "x + nothing"))
     assert site.build().code == 1

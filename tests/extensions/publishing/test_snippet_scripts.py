@@ -189,6 +189,15 @@ def test_a_cell_that_says_something_else_alone_is_a_fault(make_site):
         assert snippets(site, "hidden") == ["", None]
 
 
+def test_code_that_is_not_on_the_page_enters_no_snippet(make_site):
+    """A reader does not know it, and may lack the module that it needs."""
+    page = "# P\n\n```{code-cell} python\n:tags: [remove-input]\nx = 3\nx\n```\n\n"
+    site = make_site(SETTINGS, page=f"{page}```{{code-cell}} python\nprint(x)\n```\n")
+    build = site.build(*PROVE)
+    assert build.code == 1
+    assert "NameError: name 'x' is not defined" in build.log
+
+
 def test_a_page_with_a_failing_cell_has_no_snippets(make_site):
     """No snippet rather than a wrong one."""
     site = make_site(SETTINGS, good=GOOD)
