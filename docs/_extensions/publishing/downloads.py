@@ -8,7 +8,6 @@ needs, and links them; these are plain links to files beside it.
 import ast
 import copy
 import posixpath
-import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
