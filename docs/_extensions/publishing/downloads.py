@@ -102,6 +102,8 @@ def _code_cell(cell: Cell) -> NotebookNode:
     made = new_code_cell(_source(cell), outputs=copy.deepcopy(list(cell.outputs)))
     if not cell.shown:
         made.metadata["jupyter"] = {"source_hidden": True}
+    if not cell.heard:
+        made.metadata["tags"] = ["remove-stderr"]
     return made
 
 
@@ -227,7 +229,8 @@ def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     cells = proving.cells_of(Path(app.env.doc2path(page)), runs(app)) or []
     chosen = [cells[block] for block in blocks if isinstance(block, int) and cells]
     out = Path(app.outdir, page)
-    if not chosen or any(cell.failed for cell in chosen):  # and the build says so
+    # Of what failed the build says so; what runs in the repository alone is to be read.
+    if all(cell.reason for cell in chosen) or any(cell.failed for cell in chosen):
         for ending in _ENDINGS:
             out.with_suffix(ending).unlink(missing_ok=True)
         return

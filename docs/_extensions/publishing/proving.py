@@ -47,6 +47,7 @@ class Cell:
         outputs: those on the page, without what differs from run to run.
         reason: why it has no snippet, from its metadata; empty if it has one.
         shown: whether its code is on the page.
+        heard: whether what it prints to stderr is.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Cell:
     outputs: tuple[NotebookNode, ...]
     reason: str = ""
     shown: bool = True
+    heard: bool = True
 
     @property
     def wants_snippet(self) -> bool:
@@ -129,10 +131,17 @@ def cells_of(path: Path, cache: Path) -> list[Cell] | None:
         outputs = tuple(repeatable(next(code).outputs))
         tags = set(cell.metadata.get("tags", []))
         if not ("remove-cell" in tags or {"remove-input", "remove-output"} <= tags):
+            heard = "remove-stderr" not in tags
+            outputs = outputs if heard else without_stderr(outputs)
             reason = str(cell.metadata.get(_NONE, notebook.metadata.get(_NONE, "")))
             shown = "remove-input" not in tags
-            found.append(Cell(cell.source, start, number, outputs, reason, shown))
+            found.append(Cell(cell.source, start, number, outputs, reason, shown, heard))
     return found
+
+
+def without_stderr(outputs: Sequence[NotebookNode]) -> tuple[NotebookNode, ...]:
+    """Outputs without what was printed there."""
+    return tuple(one for one in outputs if one.get("name") != "stderr")
 
 
 def key(cells: Sequence[Cell], index: int) -> str:
@@ -222,7 +231,8 @@ def prove(
             tried.add(before)
             offset = before.count("\n")
             answer = run(before + page.whole(index).text, offset + 1, cell.number)
-            why = answer.error or difference(cell.outputs, answer.outputs, offset)
+            said = answer.outputs if cell.heard else without_stderr(answer.outputs)
+            why = answer.error or difference(cell.outputs, said, offset)
             if not why:
                 plain = _plain(before + page.whole(index).text, run)
                 return Snippet((*needs, *plain), int(scope), answer.said_before)

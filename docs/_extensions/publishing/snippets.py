@@ -228,6 +228,7 @@ class _Prover:
     @cached_property
     def _start(self) -> tuple[FreshProcesses, ThreadPoolExecutor]:
         """What runs the proofs; started for the first."""
+        os.environ.pop("GRADBOOK_DATA", None)  # which a reader does not have
         pool = self._stack.enter_context(ThreadPoolExecutor(self._jobs))
         return self._stack.enter_context(FreshProcesses(self._modules)), pool
 

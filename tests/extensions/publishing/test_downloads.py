@@ -256,6 +256,18 @@ def test_a_drawing_whose_code_is_not_on_the_page_comes_as_itself(make_site, tmp_
     assert "<pre>python -m pip install ipython\n</pre>" in site.html("page")
 
 
+def test_a_page_that_runs_in_the_repository_alone_is_not_offered(make_site):
+    """It says so in its metadata, as it does for the snippets of its cells."""
+    said = (
+        "---\nfile_format: mystnb\nkernelspec: {name: python3}\nno-snippet: it reads a file\n---\n"
+    )
+    site = make_site(SETTINGS, page=PAGE, prose=NO_CODE)
+    (site.folder / "docs" / "page.md").write_text(f"{said}{PAGE}", encoding="utf-8")
+    assert site.build().code == 0
+    assert "take-away" not in site.html("page")
+    assert not (site.folder / "site" / "html" / "page.py").exists()
+
+
 def test_a_page_that_fails_offers_nothing(make_site):
     """And what it offered before goes."""
     site = make_site(SETTINGS, page=PAGE, prose=NO_CODE)

@@ -198,6 +198,15 @@ def test_code_that_is_not_on_the_page_enters_no_snippet(make_site):
     assert "NameError: name 'x' is not defined" in build.log
 
 
+def test_what_a_page_does_not_show_is_not_compared(make_site):
+    """Of a cell whose stderr is removed."""
+    cell = "```{code-cell} python\n:tags: [remove-stderr]\nimport os, sys\n"
+    page = f"# P\n\n{cell}print(os.getpid(), file=sys.stderr)\nprint(3)\n```\n"
+    site = make_site(SETTINGS, page=page)
+    assert site.build(*PROVE).code == 0
+    assert snippets(site, "page") == [""]
+
+
 def test_a_page_with_a_failing_cell_has_no_snippets(make_site):
     """No snippet rather than a wrong one."""
     site = make_site(SETTINGS, good=GOOD)
