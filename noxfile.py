@@ -7,6 +7,7 @@
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -55,9 +56,15 @@ def build(
     )
 
 
-def build_site(session: nox.Session, site: Path, *options: str, **environment: str) -> None:
-    """Build the book in each of its languages."""
-    build(session, "html", site, *options, **environment)
+def build_site(
+    session: nox.Session,
+    site: Path,
+    *options: str,
+    first: Sequence[str] = (),
+    **environment: str,
+) -> None:
+    """Build the book in each of its languages, with more options for that which is built first."""
+    build(session, "html", site, *first, *options, **environment)
     for language, folder in OTHERS.items():
         define = ("--define", f"language={language}")
         trees = ("--doctree-dir", str(site.parent / f"doctrees-{language}"))
@@ -68,12 +75,11 @@ def build_site(session: nox.Session, site: Path, *options: str, **environment: s
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html; every page runs."""
     install(session, "docs")
-    options = session.posargs
-    if os.environ.get("CI"):  # there, nothing comes from a cache, and the site is that of readers
+    whole = bool(os.environ.get("CI"))  # nothing from a cache: the site that others read
+    if whole:
         shutil.rmtree(ROOT / ".cache", ignore_errors=True)
         shutil.rmtree(SITE.parent, ignore_errors=True)
-        options = [*PROVE, *options]
-    build_site(session, SITE, *options)
+    build_site(session, SITE, *session.posargs, first=PROVE if whole else ())
     session.log(f"Open {(SITE / 'index.html').as_uri()}")
 
 
@@ -147,7 +153,7 @@ def snippets(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Read the built site in Chromium, as a person would; GRADBOOK_CHROMIUM names another one."""
     install(session, "docs", "browser")
-    build_site(session, SITE, *PROVE)
+    build_site(session, SITE, first=PROVE)
     options = session.posargs or (*SIDE_BY_SIDE, "loadgroup")
     session.run("pytest", "tests/browser", *options, env={"GRADBOOK_SITE": str(SITE)})
 

@@ -23,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sphinx.application import Sphinx
 from sphinx.locale import _
 
-from publishing import installing, plain_text, proving
+from publishing import installing, languages, plain_text, proving
 from publishing.cells import is_cell, runs
 from publishing.proving import Cell
 
@@ -252,7 +252,8 @@ def _write(app: Sphinx, page: str, bare: NotebookNode, command: str) -> None:
     nbformat.write(noted, notebook)
     script.write_text(make_script(noted), encoding="utf-8")
     if _is_hosted():
-        colab = Path(app.outdir).parent / "colab" / f"{page}.ipynb"
+        root = _root(app)
+        colab = root.parent / "colab" / out.relative_to(root).with_suffix(".ipynb")
         colab.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(for_colab(bare, installing.repository()), colab)
 
@@ -275,12 +276,13 @@ def _bar(app: Sphinx, page: str, command: str) -> str:
     ]
     if _is_hosted():
         place = installing.repository().removeprefix(_HOST)
-        colab = f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/{page}.ipynb"
+        path = Path(app.outdir, page).relative_to(_root(app)).as_posix()
+        colab = f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/{path}.ipynb"
         links.append((colab, _("Open in Colab"), ""))
     if page == app.config.root_doc:
         links += [
             (NOTEBOOKS, _("All notebooks"), " download"),
-            (OFFLINE, _("Offline copy"), " download"),
+            (_up(app) + OFFLINE, _("Offline copy"), " download"),
         ]
     items = "".join(f'<li><a href="{escape(to)}"{how}>{text}</a></li>' for to, text, how in links)
     return (
@@ -288,6 +290,11 @@ def _bar(app: Sphinx, page: str, command: str) -> str:
         '<div class="highlight-console notranslate"><div class="highlight">'
         f"<pre>{escape(command)}\n</pre></div></div><ul>{items}</ul></div>\n"
     )
+
+
+def _up(app: Sphinx) -> str:
+    """The way from the front page of a language to the folder of the site."""
+    return "" if _root(app) == Path(app.outdir) else "../"
 
 
 def zip_files(path: Path, folder: Path, files: Iterable[Path]) -> None:
@@ -307,20 +314,26 @@ def zip_files(path: Path, folder: Path, files: Iterable[Path]) -> None:
             archive.writestr(info, file.read_bytes())
 
 
+def _root(app: Sphinx) -> Path:
+    """The folder of the whole site, in which a language may have a folder of its own."""
+    out, here = Path(app.outdir), languages.own(app.config)
+    return out.parent if here and here.folder == f"{out.name}/" else out
+
+
 def _pack(app: Sphinx, error: Exception | None) -> None:
     """Make the archives, when everything else is there and has changed."""
     if error is not None or app.builder.name != "html":
         return
-    out = Path(app.outdir)
-    archives = out / NOTEBOOKS, out / OFFLINE
-    files = {path for path in out.rglob("*") if path.is_file() and not _is_private(path, out)}
-    files -= {*archives}
+    out, root = Path(app.outdir), _root(app)
+    files = {path for path in root.rglob("*") if path.is_file() and not _is_private(path, root)}
+    files = {path for path in files if path.name not in (NOTEBOOKS, OFFLINE)}
     newest = max(path.stat().st_mtime for path in files)
+    archives = out / NOTEBOOKS, root / OFFLINE
     if all(path.exists() and path.stat().st_mtime > newest for path in archives):
         return
     notebooks = {out / f"{name}.ipynb" for name in app.env.found_docs}
     zip_files(archives[0], out, files & notebooks)
-    zip_files(archives[1], out, files)
+    zip_files(archives[1], root, files)
 
 
 def _is_private(path: Path, folder: Path) -> bool:
