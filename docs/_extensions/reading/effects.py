@@ -166,6 +166,7 @@ class _Reader:
         self.found = Effects()
         self.origins: dict[str, set[str]] = {}
         self.calls: set[str] = set()  # names that are only called
+        self.undone: set[int] = set()  # calls whose settings end with the block around them
 
     def read(self, nodes: list[gast.AST]) -> Effects:
         everything = [one for node in nodes for one in immediate(node)]
@@ -173,6 +174,12 @@ class _Reader:
         names = [one for one in everything if isinstance(one, gast.Name)]
         self.calls = {one.id for one in names} - {
             one.id for one in names if id(one) not in functions
+        }
+        self.undone = {
+            id(inside)
+            for one in everything
+            if isinstance(one, gast.With) and any(map(_restores, one.items))
+            for inside in gast.walk(one)
         }
         for node in everything:
             self._note_origin(node)
@@ -272,7 +279,7 @@ class _Reader:
         receiver = call.func.value if isinstance(call.func, gast.Attribute) else None
         if receiver is not None:
             if all(self.names.is_module(one) for one in roots(receiver)):
-                self.found.sets |= name.startswith(_SETTINGS)
+                self.found.sets |= name.startswith(_SETTINGS) and id(call) not in self.undone
             else:
                 self._change([receiver], gradients=name in _GRADIENTS)
         self._change([*call.args, *(one.value for one in call.keywords)], sure=False)
@@ -437,6 +444,12 @@ def _free_names(function: gast.AST) -> set[str]:
 
 def _raises(context: gast.AST) -> bool:
     return isinstance(context, gast.Call) and called(context.func) == "expect_error"
+
+
+def _restores(item: gast.withitem) -> bool:
+    """Whether a context puts the filters of warnings back."""
+    call = item.context_expr
+    return isinstance(call, gast.Call) and called(call.func) == "catch_warnings"
 
 
 def _is_global(receiver: gast.AST | None) -> bool:

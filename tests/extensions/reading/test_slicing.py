@@ -200,6 +200,14 @@ def test_settings_hold_for_everything_after_them():
     assert lines_before(*cells) == cells[:2]
 
 
+def test_settings_that_a_block_puts_back_hold_for_nothing_after_it():
+    """What was ignored inside is heard again; a filter without a block stays."""
+    block = "with warnings.catch_warnings():\n    warnings.simplefilter('ignore')\n    f()"
+    assert lines_before("import warnings", block, "print(3)") == []
+    alone = ["import warnings", "warnings.simplefilter('ignore')", "print(3)"]
+    assert lines_before(*alone) == alone[:2]
+
+
 def test_who_reads_a_file_needs_who_wrote_it():
     """No name leads from one to the other."""
     cells = ["import torch", "torch.save(3, 'x.pt')", "print(torch.load('x.pt'))"]
