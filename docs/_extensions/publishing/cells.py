@@ -35,8 +35,9 @@ def runs(app: Sphinx) -> Path:
 
 def _number(app: Sphinx, document: nodes.document) -> None:
     for number, cell in enumerate(document.findall(is_cell)):
-        cell["number"] = number
-        cell["classes"].append(f"cell-{number}")
+        if "number" not in cell:  # else it was cut from a file whose cells have theirs
+            cell["number"] = number
+            cell["classes"].append(f"cell-{number}")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
