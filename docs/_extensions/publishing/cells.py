@@ -33,7 +33,8 @@ def runs(app: Sphinx) -> Path:
     return Path(app.env.mystnb_config.execution_cache_path)
 
 
-def _number(app: Sphinx, document: nodes.document) -> None:
+def number(app: Sphinx | None, document: nodes.document) -> None:
+    """Number the cells of a document that are not numbered; they say so by a class, too."""
     for number, cell in enumerate(document.findall(is_cell)):
         if "number" not in cell:  # else it was cut from a file whose cells have theirs
             cell["number"] = number
@@ -42,5 +43,5 @@ def _number(app: Sphinx, document: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.connect("doctree-read", _number, priority=5)  # before a file is cut into pages
+    app.connect("doctree-read", number, priority=5)  # before a file is cut into pages
     return {"parallel_read_safe": True, "parallel_write_safe": True}
