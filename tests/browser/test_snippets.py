@@ -11,7 +11,7 @@ PAGES = [
     "index.html",
     "learn/accumulation.html",
     "learn/linear-regression.html",
-    "clinic/errors/in-place.html",
+    "clinic/errors/no-graph.html",
     "howto/clip-gradients.html",
 ]
 # Cells whose whole output is text, and which are not folded: a script prints the same.
