@@ -48,7 +48,7 @@ _NO_TEXT = {
     *("clinic-index", "code-block", "code-cell", "eval-rst", "image", "learn-map"),
     "literalinclude",
 }
-_NO_TEXT |= {"book-in-numbers", "toctree", "torch-versions"}
+_NO_TEXT |= {"book-in-numbers", "take-away", "toctree", "torch-versions"}
 # Roles that show what they name; others show their text, or code.
 _SILENT_ROLES = {"class", "doc", "download", "eval", "func", "meth", "mod", "ref"}
 

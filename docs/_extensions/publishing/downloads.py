@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sphinx.application import Sphinx
 from sphinx.locale import _
+from sphinx.util.docutils import SphinxDirective
 
 from publishing import installing, languages, plain_text, proving
 from publishing.cells import is_cell, runs
@@ -37,7 +38,6 @@ _METADATA = {
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
 _SVG = "image/svg+xml"
-# A page that wants the line elsewhere than below its title has this there.
 _HERE = '<div class="take-away-here"></div>'
 _ENDINGS = ".ipynb", ".py"
 # The same bytes from the same pages.
@@ -211,6 +211,14 @@ def displayed(source: str) -> str:
 # On the site
 
 
+class TakeAway(SphinxDirective):
+    """Keeps a place for the line that else stands below the title."""
+
+    def run(self) -> list[nodes.Node]:
+        """Mark the place; the line is known when the page is written."""
+        return [nodes.raw("", _HERE, format="html")]
+
+
 def _address(app: Sphinx, docname: str) -> str:
     return urljoin(app.config.html_baseurl or "", app.builder.get_target_uri(docname))
 
@@ -344,6 +352,7 @@ def _is_private(path: Path, folder: Path) -> bool:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("publishing.cells")
+    app.add_directive("take-away", TakeAway)
     app.connect("doctree-resolved", _keep_blocks, priority=900)  # as the page will be
     app.connect("html-page-context", _offer)
     app.connect("build-finished", _pack, priority=900)  # after all others have written

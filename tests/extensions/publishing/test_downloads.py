@@ -79,9 +79,8 @@ OTHER = """
 
 No title needs it.
 
-```{raw} html
-<div class="take-away-here"></div>
-```
+:::{take-away}
+:::
 
 ```{code-cell} python
 1 + 1
