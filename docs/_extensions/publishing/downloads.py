@@ -10,6 +10,7 @@ import copy
 import posixpath
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -219,6 +220,10 @@ class TakeAway(SphinxDirective):
         return [nodes.raw("", _HERE, format="html")]
 
 
+# Pages of one file are mostly written one after the other.
+_cells_of = lru_cache(maxsize=4)(proving.cells_of)
+
+
 def _address(app: Sphinx, docname: str) -> str:
     return urljoin(app.config.html_baseurl or "", app.builder.get_target_uri(docname))
 
@@ -234,7 +239,7 @@ def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     blocks = getattr(doctree, "gradbook_blocks", None)
     if blocks is None:
         return
-    cells = proving.cells_of(Path(app.env.doc2path(page)), runs(app)) or []
+    cells = _cells_of(Path(app.env.doc2path(page)), runs(app)) or []
     chosen = [cells[block] for block in blocks if isinstance(block, int) and cells]
     out = Path(app.outdir, page)
     # Of what failed the build says so; what runs in the repository alone is to be read.
