@@ -80,6 +80,8 @@ def docs(session: nox.Session) -> None:
         shutil.rmtree(ROOT / ".cache", ignore_errors=True)
         shutil.rmtree(SITE.parent, ignore_errors=True)
     build_site(session, SITE, *session.posargs, first=PROVE if whole else ())
+    if whole:
+        report(session)
     session.log(f"Open {(SITE / 'index.html').as_uri()}")
 
 
@@ -200,6 +202,11 @@ def messages(session: nox.Session) -> None:
 def translation(session: nox.Session) -> None:
     """Say page by page which texts lack a translation, or have one that is behind."""
     install(session, "docs")
+    report(session)
+
+
+def report(session: nox.Session) -> None:
+    """Compare the translations with the texts of the book; in CI what is missing is an error."""
     fail = ("--fail",) if COMPLETE and os.environ.get("CI") else ()
     folders = (str(extract(session)), str(TRANSLATIONS))
     session.run("python", "tests/messages.py", "report", *fail, *folders)

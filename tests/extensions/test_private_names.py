@@ -12,11 +12,14 @@ from jupyter_cache.cache.main import JupyterCacheBase
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
+from myst_nb import sphinx_ext
+from myst_nb.core.config import NbParserConfig
 from myst_nb.core.execute import cache, direct
+from myst_parser.mdit_to_docutils import base as mdit_to_docutils
 from nbclient import NotebookClient
 from sphinx.application import Sphinx
 from sphinx.jinja2glue import BuiltinTemplateLoader
-from sphinx.transforms.i18n import _NodeUpdater
+from sphinx.transforms.i18n import TranslationProgressTotaliser, _NodeUpdater
 
 
 def source(thing: object) -> str:
@@ -66,6 +69,30 @@ def test_links_to_one_page_keep_their_anchors_in_a_translation():
     update = inspect.unwrap(_NodeUpdater.update_pending_xrefs)
     assert list(inspect.signature(update).parameters) == ["self"]
     assert "self.patch" in source(update)
+
+
+def test_settings_of_a_message_can_be_remembered():
+    """MyST-Parser asks for them through this name, for a document that Sphinx's own replaces."""
+    assert "get_default_settings(parser_cls)" in source(mdit_to_docutils.make_document)
+    assert "make_document()" in source(mdit_to_docutils.DocutilsRenderer.setup_render)
+
+
+def test_headings_can_be_told_anew_in_a_translation():
+    """Links to headings look for them in the metadata of their page, under this name."""
+    finalise = source(mdit_to_docutils.DocutilsRenderer._render_finalise)
+    assert "self.document.myst_slugs = self._heading_slugs" in finalise
+    assert 'metadata[self.sphinx_env.docname]["myst_slugs"]' in finalise
+
+
+def test_a_transform_can_ask_what_is_built():
+    """The class of the builder is an attribute of the environment."""
+    assert "self.env._builder_cls" in source(TranslationProgressTotaliser)
+
+
+def test_notebooks_of_pages_can_stay_unpublished():
+    """MyST-NB has the folder in its settings, and copies them."""
+    assert "output_folder=str(output_folder)" in source(sphinx_ext)
+    assert callable(NbParserConfig.copy)
 
 
 def test_pages_can_be_mended_on_their_way_to_the_file():
