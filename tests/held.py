@@ -41,7 +41,7 @@ _EXTENSIONS = ast.literal_eval(re.search(r"myst_enable_extensions = (\[.*?\])", 
 # Directives whose content is Markdown; of some, the argument is text as well.
 _TITLED = {"admonition", "attention", "caution", "danger", "dropdown", "error", "figure-md", "hint"}
 _TITLED |= {"important", "note", "rubric", "seealso", "tip", "topic", "warning"}
-_MARKDOWN = _TITLED | {"container", "figure", "glossary"}
+_MARKDOWN = _TITLED | {"container", "figure", "glossary", "only-in"}
 # Of these the text stands in the catalogue; see docs/_extensions, clinic.
 FROM_CATALOGUE = {"cure", "variant", "why"}
 _NO_TEXT = {
