@@ -55,6 +55,7 @@ SENTENCES = (
     "{count} nodes, shown by module in {count2} box",
     "which module made what is guessed from the parameters",
     "What is inside of {part}",
+    "{count} more modules do not open here: to_svg(depth=name) draws one.",
     "line {count}: {code}",
     # a history; its caption has one or two of them
     "best: epoch {count}, {name} {value}",

@@ -118,6 +118,29 @@ def test_a_model_of_any_depth_has_at_most_30_boxes(count):
     )
 
 
+def test_neighbours_stand_together_where_each_alone_would_be_too_many():
+    """As layers of a deep model; the box opens, and so does each layer in it."""
+    found = recorded(Transformer(64))
+    sketch = sketch_of(found)
+    stacks = [item for item in sketch.items if " … " in item.label]
+    assert 10 < len(stacks) <= 30
+    assert re.fullmatch(r"layers\.\d … layers\.\d", stacks[-1].label)
+    html = found._repr_mimebundle_()["text/html"]
+    opened = re.findall(r'<details data-module="([^"]*)"', html)
+    assert {*(item.label for item in stacks), "layers.1"} < set(opened)
+    # A page of all of them would be slow.
+    assert "layers.63.attention.q" not in opened
+    assert "more modules do not open here" in html
+
+
+def test_what_uses_a_module_and_feeds_it_stands_on_both_sides():
+    """Between the calls of a cell something runs."""
+    inside = sketch_of(recorded(Reused(), (3, 4)), depth="cell")
+    outer = [item.label for item in inside.items if item.kind == "outer"]
+    assert {"to MulBackward0", "from MulBackward0", "to SumBackward0"} < set(outer)
+    assert all(link.src < link.dst for link in inside.links)
+
+
 @pytest.mark.parametrize("guess", [False, True])
 @pytest.mark.parametrize("model", [Transformer(2), Transformer(40), Reused()])
 def test_boxes_form_no_circle_and_hold_every_node_once(model, guess):

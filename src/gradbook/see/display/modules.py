@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradbook.see.display import folding
-from gradbook.see.display.folding import Drawn, Frame, Item, Sketch, in_bytes, one_line, plural
+from gradbook.see.display.folding import (
+    Drawn,
+    Frame,
+    Item,
+    Link,
+    Sketch,
+    in_bytes,
+    one_line,
+    plural,
+)
 from gradbook.see.places import Modules
 
 MOST = 30
@@ -22,6 +31,7 @@ _MOST_CALLS = 24  # that are shown apart
 _SHORTEST_RUN = 3
 _SHARED = 3  # uses of a leaf
 _MOST_SHARED = 8
+_FEW_BOXES = 8
 
 Key = tuple[Any, ...]
 
@@ -81,6 +91,15 @@ class _Part:
     parts: "list[_Part] | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is joined to a module that is shown alone: what it is computed from, or used by."""
+
+    name: str
+    below: bool
+    edges: list[int]
+
+
 class Tree:
     """The modules of a graph, opened as far as is asked for."""
 
@@ -94,6 +113,7 @@ class Tree:
         self._run_of = folding.runs(graph)
         self._chains: dict[str, tuple[str, ...]] = {}
         self._outputs = folding.outputs_of(graph)
+        self._stacks: dict[str, list[_Part]] = {}
         self._uses = Counter(dst for _, dst, _ in graph._edges if dst in graph._leaves)
 
     @property
@@ -157,13 +177,13 @@ class Tree:
         rest = sorted(n for part in parts if id(part) not in alone for n in part.nodes)
         return [_Part("part", rest, level=level), *often]
 
-    def _sliced(self, parts: Sequence[_Part]) -> list[_Part]:
+    def _sliced(self, parts: Sequence[_Part], most: int = _SLICES) -> list[_Part]:
         """Neighbours of an order in which inputs come last, put together: they form no circle."""
         # Leaves that many use depend on nothing, and stay alone at the end.
         often = [part for part in parts if self._uses[part.nodes[0]] >= _SHARED][:_MOST_SHARED]
         alone = {id(part) for part in often}
         rest = [part for part in parts if id(part) not in alone]
-        size = -(-len(rest) // _SLICES)
+        size = -(-len(rest) // max(1, most - len(often)))
         found = []
         for start in range(0, len(rest), size):
             some = rest[start : start + size]
@@ -175,6 +195,8 @@ class Tree:
             label = one_line(f"{first} … {last}" if first != last else first)
             nodes = sorted(number for part in some for number in part.nodes)
             found.append(_Part("stack", nodes, level=some[0].level, label=label))
+            if label:
+                self._stacks[label] = some
         return found + often
 
     def _fold_runs(self, keys: dict[int, Key]) -> None:
@@ -265,8 +287,12 @@ class Tree:
             made = [self._parts(part.nodes, part.level + 1) for part in group]
             more = sum(len(one) - 1 for one in made)
             if count + more > MOST and count > 1:
-                refused.add(chosen[0])
-                continue
+                if len(group) > 1 or count > _FEW_BOXES:
+                    refused.add(chosen[0])
+                    continue
+                # Rather neighbours together than a whole model in one box.
+                made = [self._sliced(made[0], MOST - count)]
+                more = len(made[0]) - 1
             count += more
             for part, inside in zip(group, made, strict=True):
                 part.parts = inside
@@ -311,6 +337,11 @@ class Tree:
 
     def inside(self, path: str, nodes: Sequence[int]) -> Sketch:
         """The parts of a module one level deep, with what is beside it."""
+        if path in self._stacks:
+            members = self._stacks[path]
+            level = members[0].level
+            stack = _Part("stack", [*nodes], level=level, label=path, parts=members)
+            return self._drawn([stack], self._around(nodes, level - 1))
         level = len(self._chains_to(path)) - 1
         part = _Part("module", [*nodes], path, level)
         self._open(part)
@@ -323,12 +354,15 @@ class Tree:
                 return chain[: chain.index(path) + 1]
         return ()
 
-    def _around(self, nodes: Collection[int], level: int) -> list[_Part]:
-        """What is joined to a module from outside: a part for each module or operation."""
+    def _around(self, nodes: Collection[int], level: int) -> list[_Beside]:
+        """What is joined to a module from outside, by module or operation.
+
+        What both feeds a module and uses it, as in a loop, stands on both sides.
+        """
         inside = set(nodes)
         own = self._chain(next(iter(nodes)))[: level + 1]
         found: dict[tuple[bool, str], list[int]] = {}
-        for src, dst, _ in self._graph._edges:
+        for edge, (src, dst, _) in enumerate(self._graph._edges):
             if (src in inside) == (dst in inside):
                 continue
             other = dst if src in inside else src
@@ -337,14 +371,11 @@ class Tree:
             while common < min(len(chain), len(own)) and chain[common] == own[common]:
                 common += 1
             name = chain[common] if common < len(chain) else folding.named(self._graph, other)
-            found.setdefault((other == dst, name), []).append(other)
-        return [
-            _Part("outer", [*dict.fromkeys(ids)], label=("from " if below else "to ") + name)
-            for (below, name), ids in found.items()
-        ]
+            found.setdefault((other == dst, name), []).append(edge)
+        return [_Beside(name, below, edges) for (below, name), edges in found.items()]
 
-    def _drawn(self, parts: Sequence[_Part], around: Sequence[_Part] = ()) -> Sketch:
-        boxes: list[tuple[_Part, int | None]] = [(part, None) for part in around]
+    def _drawn(self, parts: Sequence[_Part], around: Sequence[_Beside] = ()) -> Sketch:
+        boxes: list[tuple[_Part, int | None]] = []
         frames: list[Frame] = []
         stack: list[tuple[_Part, int | None]] = [(part, None) for part in parts]
         while stack:
@@ -361,47 +392,60 @@ class Tree:
         shown = {
             number: position for position, (part, _) in enumerate(boxes) for number in part.nodes
         }
-        order = self._sorted(
-            shown, len(boxes), {p for p, (part, _) in enumerate(boxes) if part.kind == "outer"}
-        )
-        place = {position: new for new, position in enumerate(order)}
+        above = [one for one in around if not one.below]
+        below = [one for one in around if one.below]
+        order = self._sorted(shown, len(boxes))
+        place = {position: len(above) + new for new, position in enumerate(order)}
         group_of = {number: place[position] for number, position in shown.items()}
-        items = tuple(
+        inner = [
             replace(self._item(boxes[position][0]), frame=boxes[position][1]) for position in order
-        )
-        edges = [
+        ]
+        items = (*map(self._outer, above), *inner, *map(self._outer, below))
+        within = [
             edge
             for edge, (src, dst, _) in enumerate(self._graph._edges)
-            if src in group_of
-            and dst in group_of
-            and not (items[group_of[src]].kind == items[group_of[dst]].kind == "outer")
+            if src in group_of and dst in group_of
         ]
+        links = [*folding.links_of(self._graph, [one.nodes for one in items], group_of, within)]
+        for number, one in [*enumerate(above), *enumerate(below, len(above) + len(inner))]:
+            joined: dict[int, list[int]] = {}
+            for edge in one.edges:
+                src, dst, _ = self._graph._edges[edge]
+                joined.setdefault(group_of[src if one.below else dst], []).append(edge)
+            for box, edges in joined.items():
+                ends = (box, number) if one.below else (number, box)
+                links.append(Link(*ends, tuple(edges), 1))
         whole = len(shown) == len(self._graph)
-        count = len(items) - len(around)
+        count = len(inner)
         note = f"{plural(len(self._graph), 'node')}, shown by module in "
         note += plural(count, "box", "boxes")
         if self._modules.guessed:
             note += "; which module made what is guessed from the parameters"
         return Sketch(
             items,
-            folding.links_of(self._graph, [item.nodes for item in items], group_of, edges),
+            tuple(sorted(links, key=lambda link: link.src)),
             folding.title_of(self._graph),
             note if whole else None,
             tuple(frames),
             by_module=True,
         )
 
-    def _sorted(self, shown: Mapping[int, int], count: int, outer: Collection[int]) -> list[int]:
+    def _sorted(self, shown: Mapping[int, int], count: int) -> list[int]:
         """The boxes, each after all that point at it."""
         below: dict[Key, dict[Key, None]] = {(box,): {} for box in range(count)}
         for number, box in shown.items():
             for child in self._below[number]:
                 other = shown.get(child, box)
-                if other != box and not (box in outer and other in outer):
+                if other != box:
                     below[(box,)][(other,)] = None
         return [key[0] for circle in _components(below) for key in circle]
 
     # Words -------------------------------------------------------------------------------------
+
+    def _outer(self, one: _Beside) -> Item:
+        nodes = tuple(dict.fromkeys(self._graph._edges[edge][one.below] for edge in one.edges))
+        label = one_line(("from " if one.below else "to ") + one.name)
+        return Item(label, "outer", "", "", (), (), 0, (), "", (), nodes)
 
     def _item(self, part: _Part) -> Item:
         nodes = tuple(part.nodes)
@@ -409,12 +453,17 @@ class Tree:
             return folding.single(self._graph, nodes[0], self._outputs)
         if part.kind == "run":
             return folding.folded(self._graph, nodes, self._outputs, run=True)
-        if part.kind == "outer":
-            return Item(one_line(part.label), "outer", "", "", (), (), 0, (), "", (), nodes)
         whole = folding.folded(self._graph, nodes, self._outputs, run=False)
         if part.kind in ("stack", "part") or (part.kind == "turns" and not part.path):
             label = part.label or whole.label
-            return replace(whole, label=label, saved=self._held(nodes), constants=0, shape="")
+            return replace(
+                whole,
+                label=label,
+                saved=self._held(nodes),
+                constants=0,
+                shape="",
+                module=label if label in self._stacks else None,
+            )
         label, *details = self._told(part)
         return replace(
             whole,
@@ -433,13 +482,15 @@ class Tree:
         return Frame(
             label,
             (*details, *(f"saved: {one}" for one in held)),
-            part.path,
+            part.path or part.label,
             around,
             tuple(part.nodes),
         )
 
     def _told(self, part: _Part) -> list[str]:
         """The name of a module, and what is known of it."""
+        if part.kind == "stack":
+            return [part.label]
         facts = self._modules.facts[part.path]
         label = part.label or one_line(part.path) or facts.name
         if self._modules.guessed and part.path:

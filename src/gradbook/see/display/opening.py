@@ -27,7 +27,8 @@ def to_html(graph: Drawn, norms: nested.Norms | None = None, tail: str = "") -> 
     roots = len(graph.roots)
     scale = None if norms is None else nested.scale_of(sketch, norms)
     insides = []
-    for path, inside in _insides(tree, sketch):
+    found, left = _insides(tree, sketch)
+    for path, inside in found:
         name = escape(path or "the model")
         svg = nested.svg_of(inside, roots, norms, scale)
         insides.append(
@@ -40,6 +41,9 @@ def to_html(graph: Drawn, norms: nested.Norms | None = None, tail: str = "") -> 
         listed = (
             f'<details class="gb-insides"><summary>{what}</summary>{"".join(insides)}</details>'
         )
+    if left:
+        more = f"{left:,} more modules do not open here: to_svg(depth=name) draws one."
+        listed += f'<p class="gb-small">{more}</p>'
     label = f"Drawing of a graph with {plural(len(graph), 'node')}"
     return (
         '<gradbook-modules class="gradbook-player gradbook-modules">'
@@ -50,8 +54,11 @@ def to_html(graph: Drawn, norms: nested.Norms | None = None, tail: str = "") -> 
     )
 
 
-def _insides(tree: Tree, sketch: Sketch) -> list[tuple[str, Sketch]]:
-    """The insides of the modules that are closed, and of those that are closed in these."""
+def _insides(tree: Tree, sketch: Sketch) -> tuple[list[tuple[str, Sketch]], int]:
+    """The insides of the modules that are closed, and of those that are closed in these.
+
+    And how many are left out, as far as they are met.
+    """
     found: list[tuple[str, Sketch]] = []
     boxes = 0
     waiting = _closed(sketch)
@@ -66,7 +73,7 @@ def _insides(tree: Tree, sketch: Sketch) -> list[tuple[str, Sketch]]:
             if one[0] not in seen:
                 seen.add(one[0])
                 waiting.append(one)
-    return found
+    return found, len(waiting) - len(found)
 
 
 def _closed(sketch: Sketch) -> list[tuple[str, Sequence[int]]]:

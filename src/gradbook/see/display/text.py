@@ -160,10 +160,10 @@ def to_mermaid(graph: Drawn, sketch: Sketch) -> str:
         start, end = {True: ("[[", "]]"), False: ("[", "]")}[bool(item.outputs)]
         if item.kind == "leaf":
             start, end = "([", "])"
-        lines.append(f'    n{item.nodes[0]}{start}"{label}"{end}')
+        lines.append(f'    {_id(item)}{start}"{label}"{end}')
     for upper, lower, count in _arrows(sketch):
         text = f'|"{count:,} edges"|' if count > 1 else ""
-        lines.append(f"    n{upper} -->{text} n{lower}")
+        lines.append(f"    {upper} -->{text} {lower}")
     return "\n".join(lines)
 
 
@@ -196,12 +196,18 @@ def _subgraph(frame: Frame) -> str:
     return f'    subgraph f{frame.nodes[0]}_{frame.module.count(".")}["{label}"]'
 
 
-def _arrows(sketch: Sketch) -> Iterator[tuple[int, int, int]]:
-    """First node of the input, first node of what uses it, and how many edges an arrow is."""
+def _id(item: Item) -> str:
+    """A name of its own; what is beside a module may stand on both sides of it."""
+    side = item.label.partition(" ")[0] if item.kind == "outer" else "n"
+    return f"{side}{item.nodes[0]}"
+
+
+def _arrows(sketch: Sketch) -> Iterator[tuple[str, str, int]]:
+    """The name of the input, that of what uses it, and how many edges an arrow is."""
     for link in reversed(sketch.links):
         arrow = (
-            sketch.items[link.dst].nodes[0],
-            sketch.items[link.src].nodes[0],
+            _id(sketch.items[link.dst]),
+            _id(sketch.items[link.src]),
             len(link.edges) // link.arrows,
         )
         yield from (arrow,) * link.arrows
@@ -226,10 +232,10 @@ def to_dot(graph: Drawn, sketch: Sketch) -> str:
         label = r"\n".join(map(_for_dot, _box(item, len(graph.roots))))
         style = ", style=rounded" if item.kind == "leaf" else ""
         style += ", peripheries=2" if item.outputs else ""
-        lines.append(f'    n{item.nodes[0]} [label="{label}"{style}];')
+        lines.append(f'    {_id(item)} [label="{label}"{style}];')
     for upper, lower, count in _arrows(sketch):
         text = f' [label="{count:,} edges"]' if count > 1 else ""
-        lines.append(f"    n{upper} -> n{lower}{text};")
+        lines.append(f"    {upper} -> {lower}{text};")
     return "\n".join([*lines, "}"])
 
 
