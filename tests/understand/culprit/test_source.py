@@ -2,11 +2,13 @@
 
 import ast
 import functools
+import linecache
 import types
 
 import pytest
 import torch
 
+from gradbook import explain
 from gradbook.understand.culprit.case import quoted
 from gradbook.understand.culprit.source import (
     bound,
@@ -276,3 +278,35 @@ def test_what_an_assignment_works_on():
     assert [ast.unparse(part) for part in operands(one("w[0] = x"))] == ["w", "x"]
     assert [ast.unparse(part) for part in operands(one("w += x"))] == ["w", "x"]
     assert quoted(one("for x in y:\n    pass")) == "line 1, `for x in y:`"
+
+
+CUT = """import torch
+
+
+def program():
+    logits = torch.ones(4, 2, requires_grad=True)
+    chosen = logits.argmax(dim=1).float()
+    loss = chosen.mean()
+    loss.backward()
+"""
+
+
+@pytest.mark.parametrize("now", [None, "", "# a line more\n\n" + CUT, ")" + CUT, CUT[:90]])
+def test_a_source_that_is_gone_or_another_gives_no_cause(tmp_path, now):
+    """The cause was in the lines that cannot be read: none is named, and no line is quoted."""
+    file = tmp_path / "program.py"
+    file.write_text(CUT)
+    names = {}
+    exec(compile(CUT, str(file), "exec"), names)
+    if now is None:
+        file.unlink()
+    else:
+        file.write_text(now)
+    linecache.clearcache()
+    with pytest.raises(RuntimeError) as caught:
+        names["program"]()
+    found = explain(caught.value)
+    assert found.code == "no-graph"
+    assert "cause" not in found.details
+    assert len(found.possible) > 1
+    assert found.details["line"].endswith("program.py:8")

@@ -125,7 +125,8 @@ def explain_cut(
     if asked:
         return asked[0]
     if not cuts and list(leaves) == [name] and not frozen:  # made elsewhere
-        return Finding(name, [f"`{name}` does not require grad."], "E01")
+        known = bool(_origins(place, steps[0]))  # else what it was computed from is not known
+        return Finding(name, [f"`{name}` does not require grad."], "E01" if known else "")
     return cuts[0] if cuts else _told_start(leaves, list(frozen))
 
 

@@ -82,7 +82,8 @@ class Place:
     def source(self) -> SourceLine:
         """File, number and text of the line; no text where the file has changed since it ran."""
         number = self._own_number
-        changed = self.scope is None and parse(self._lines, number) is not None
+        readable = parse(self._lines, number) is not None or self.file.endswith(".py")
+        changed = self.scope is None and readable
         text = "" if changed else "".join(self._lines[number - 1 : number]).strip()
         return SourceLine(self.file, number, text)
 
