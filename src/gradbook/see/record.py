@@ -46,6 +46,7 @@ class Record:
         self.incoming: dict[int, Glances] = {}
         self.outgoing: dict[int, Glances] = {}
         self.grads: dict[int, tuple[Glance | None, Glance]] = {}
+        self._before: dict[int, Glance | None] = {}
         self._known: dict[int, Value] = {}
         self._made: dict[int, Made] = {}
         # A gradient that one node sends to another is read once: what was sent to nodes that get
@@ -64,7 +65,8 @@ class Record:
     def before(self, number: int, leaf: Tensor, incoming: Gradients) -> None:
         """A leaf is about to get its gradient."""
         self.incoming[number] = _glances(incoming)
-        self._before = None if leaf.grad is None else glance(leaf.grad)
+        # By leaf: each device has a thread of its own, and they take turns.
+        self._before[number] = None if leaf.grad is None else glance(leaf.grad)
 
     def added(self, number: int, leaf: Tensor, _outgoing: Gradients, incoming: Gradients) -> None:
         """A leaf has got it."""
@@ -73,7 +75,7 @@ class Record:
         grad = leaf.grad
         if added is not None and grad is not None:
             same = _are_same(grad, incoming[0])
-            self.grads[number] = self._before, (added if same else glance(grad))
+            self.grads[number] = self._before[number], (added if same else glance(grad))
 
     def came(self, number: int, incoming: Gradients) -> None:
         """A node is about to run that may change what it is given."""
@@ -102,6 +104,7 @@ class Record:
     def finish(self) -> None:
         """The pass is over: let go of the tensors."""
         self._sent.clear()
+        self._before.clear()
 
     def note_forward(self, nodes: Sequence[AutogradNode], outputs: Mapping[int, Tensor]) -> None:
         """Take down what tells the numbers of the forward pass, before the nodes are gone."""
