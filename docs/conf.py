@@ -62,8 +62,7 @@ _stamp = stamp(HERE.parent / "src", HERE / "_data", HERE / "examples")
 nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / _stamp)
 warm_kernels_now = not Path(nb_execution_cache_path).exists()
 os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
-# For the cells that draw a picture, in the processes of kernels.
-_found = [str(HERE / "examples"), os.environ.get("PYTHONPATH", "")]
+_found = str(HERE / "examples"), os.environ.get("PYTHONPATH", "")  # the first for those that draw
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _found))
 snippets_path = str(HERE.parent / ".cache" / "snippets" / _stamp)  # what was proved of each cell
 nb_execution_in_temp = True
@@ -87,15 +86,11 @@ warm_kernels_modules = [
     "gradbook.understand.notes",
     "pictures",
 ]
-# They start several processes one after the other. The reference imports torch to read docstrings,
-# while the kernels are still waiting for it.
+# They start processes, one after the other; the reference imports torch to read docstrings.
 batches_longest = [
-    "deeper/distributed",
-    "reference/api",
-    "clinic/traps/distributed",
-    "howto/resume-training",
-    "howto/explain-errors",
-    "clinic/errors/distributed",
+    *("deeper/distributed", "reference/api"),
+    *("clinic/traps/distributed", "clinic/errors/distributed"),
+    *("howto/resume-training", "howto/explain-errors"),
     "learn/digits",
 ]
 # They show what is collected from all pages, so they are written again when that changes.
