@@ -61,9 +61,9 @@ class _Texts(SphinxDirective, ABC):
     def block(self, title: str, texts: tuple[str, ...]) -> Iterator[str]:
         """Texts of the catalogue under a title: a sentence, or a list."""
         if len(texts) == 1:
-            yield f"**{title}.** {self.said(texts[0])}"
+            yield _titled(title, self.said(texts[0]))
             return
-        yield from (f"**{title}.**", "")
+        yield from (_titled(title), "")
         for text in texts:
             yield f"- {self.said(text)}"
 
@@ -87,7 +87,7 @@ class Why(_Texts):
         entry = load()[argument]
         yield "because", self.block(_("Why"), entry.because)
         if entry.signal:
-            yield "signal", [f"**{_('How to recognise it')}.** {self.said(entry.signal)}"]
+            yield "signal", [_titled(_("How to recognise it"), self.said(entry.signal))]
         if entry.possible:
             yield "possible", self.block(_("Possible causes"), entry.possible)
         if len(entry.examples) > 1:
@@ -104,7 +104,7 @@ class Cure(_Texts):
         yield "cures", self.block(_("Cure"), entry.cures)
         if entry.related:
             links = ", ".join(_link(load()[one]) for one in entry.related)
-            yield "related", [f"**{_('Related')}:** {links}"]
+            yield "related", [_("**{title}:** {text}").format(title=_("Related"), text=links)]
 
 
 class VariantOf(_Texts):
@@ -114,8 +114,8 @@ class VariantOf(_Texts):
         """Its title, cause and cure; the argument is its source in the catalogue."""
         variant = _variants()[argument]
         because = f"{self.said(variant.because)} {self.said(variant.tell)}"
-        cure = f"**{_('Cure')}.** {self.said(variant.cure)}"
-        yield "variant", (f"**{_text(variant.title)}.**", "", because, "", cure)
+        cure = _titled(_("Cure"), self.said(variant.cure))
+        yield "variant", (_titled(_text(variant.title)), "", because, "", cure)
 
 
 class Index(_Texts):
@@ -155,6 +155,11 @@ def _link(entry: Entry) -> str:
     # A link with a text of its own: titles hold code, which an empty link would lose.
     title = _text(entry.title)
     return f"[{title[:1].upper()}{title[1:]}](#{entry.id})"
+
+
+def _titled(title: str, text: str = "") -> str:
+    """A title within a paragraph, with the mark that the language puts after it."""
+    return _("**{title}.** {text}").format(title=title, text=text).strip()
 
 
 def _text(text: str) -> str:
