@@ -121,7 +121,7 @@ def graph_bars(found: dict[str, Measurement]) -> list[Bar]:
             limit,
             "at most",
         )
-        for name, limit in (("graph(), x * c", 8), ("graph(), sin(x)", 8))
+        for name, limit in (("graph(), x * c", 5), ("graph(), sin(x)", 5))
     ]
     return each + [
         Bar(f"{name}: in the time of backward()", run[name].median, limit, "at most")

@@ -449,7 +449,10 @@ def _column(
     except (AttributeError, RuntimeError):  # a list of saved tensors
         unusual.update(numbers)
         return None
-    if not _PLAIN_TYPES.issuperset(map(type, tensors)):
+    kinds = set(map(type, tensors))
+    if kinds == {type(None)} and _were_never_saved(nodes, raws, getter):
+        return None
+    if not kinds <= _PLAIN_TYPES:
         kept = []
         for position, tensor in enumerate(tensors):
             if type(tensor) in _PLAIN:
@@ -478,6 +481,16 @@ def _column(
     storages.update(zip(pointers, nbytes, strict=True))
     storages.pop(0, None)
     return SavedColumn(field, numbers, shapes, dtypes, nbytes, pointers)
+
+
+def _were_never_saved(nodes: list[Node], raws: list[Any], getter: str) -> bool:
+    """The same as `_was_never_saved`, of all at once: as the other factor of many ``x * c``."""
+    if any(map(attrgetter("unpack_hook"), raws)):
+        return False
+    try:
+        return set(map(attrgetter(getter), nodes)) == {None}
+    except RuntimeError:
+        return False
 
 
 def _was_never_saved(node: Node, raw: Any, getter: str) -> bool:
