@@ -26,8 +26,9 @@ from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
 
 from publishing import installing, languages, plain_text, proving
-from publishing.cells import is_cell, runs
+from publishing.cells import home, is_cell, runs
 from publishing.proving import Cell
+from reading.slicing import Page, Scope
 
 NOTEBOOKS, OFFLINE = "gradbook-notebooks.zip", "gradbook-offline.zip"
 # Where the workflow that publishes the site puts the notebooks for Colab, which opens them from a
@@ -224,6 +225,32 @@ class TakeAway(SphinxDirective):
 _cells_of = lru_cache(maxsize=4)(proving.cells_of)
 
 
+def completed(
+    blocks: Sequence[str | int], cells: Sequence[Cell]
+) -> tuple[list[str | int], list[Cell]]:
+    """The blocks of a page that is a part of a file, with what its cells need of others.
+
+    Args:
+        blocks: of the page.
+        cells: of the file, by number.
+
+    Returns:
+        Blocks, and the cells to which they refer: one more, if any is needed.
+    """
+    own = {block for block in blocks if isinstance(block, int)}
+    whole = Page([cell.source if cell.shown else "" for cell in cells])
+    pieces = {one for number in own for one in whole.needs(number, Scope.LEAN)}
+    needed = sorted((one.cell, one.first, one.text) for one in pieces if one.cell not in own)
+    if not needed:
+        return list(blocks), list(cells)
+    first = needed[0][0]
+    # After what it may itself need.
+    place = next(at for at, one in enumerate(blocks) if isinstance(one, int) and one > first)
+    source = "\n\n".join(text for *_, text in needed)
+    made = Cell(source, cells[first].line, cells[first].number, ())
+    return [*blocks[:place], len(cells), *blocks[place:]], [*cells, made]
+
+
 def _address(app: Sphinx, docname: str) -> str:
     return urljoin(app.config.html_baseurl or "", app.builder.get_target_uri(docname))
 
@@ -240,6 +267,8 @@ def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     if blocks is None:
         return
     cells = _cells_of(Path(app.env.doc2path(page)), runs(app)) or []
+    if cells and home(app.env, page) != page:
+        blocks, cells = completed(blocks, cells)
     chosen = [cells[block] for block in blocks if isinstance(block, int) and cells]
     out = Path(app.outdir, page)
     # Of what failed the build says so; what runs in the repository alone is to be read.

@@ -9,7 +9,15 @@ import pytest
 from nbclient import NotebookClient
 
 from publishing import installing
-from publishing.downloads import NOTEBOOKS, OFFLINE, displayed, zip_files
+from publishing.downloads import (
+    NOTEBOOKS,
+    OFFLINE,
+    completed,
+    displayed,
+    make_notebook,
+    zip_files,
+)
+from publishing.proving import Cell
 
 SETTINGS = """
 extensions = ["myst_nb", "execution.notebooks", "publishing.downloads"]
@@ -291,6 +299,17 @@ def test_a_page_that_fails_offers_nothing(make_site):
 def test_the_last_line_of_a_cell_is_shown(source, shown):
     """Whatever stands around it."""
     assert displayed(source) == shown
+
+
+def test_a_part_of_a_file_brings_what_it_needs_of_the_rest():
+    """A class that another entry of its group has made; after the imports that all need."""
+    sources = ["import torch", "class One(torch.nn.Module): pass", "print(3)", "print(One())"]
+    cells = [Cell(source, 1, 1, ()) for source in sources]
+    blocks, cells = completed(["# Title", 0, "Text", 3], cells)
+    made = make_notebook(blocks, cells).cells
+    assert [cell.source for cell in made] == ["# Title", sources[0], "Text", sources[1], sources[3]]
+    alone = ["# Title", 0, 2]
+    assert completed(alone, cells)[0] == alone
 
 
 def test_a_command_names_what_pip_names():
