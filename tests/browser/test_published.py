@@ -46,7 +46,8 @@ def test_the_sitemap_lists_every_document(folder):
     """And nothing that is not there; each with itself in all languages."""
     space = "{http://www.sitemaps.org/schemas/sitemap/0.9}loc"
     tree = ET.parse(SITE / folder / "sitemap.xml")
-    assert [one.text for one in tree.iter(space)] == sorted(BASE + folder + n for n in DOCUMENTS)
+    listed = sorted(one.text for one in tree.iter(space))
+    assert listed == sorted(BASE + folder + name for name in DOCUMENTS)
     others = [one.get("href") for one in tree.iter("{http://www.w3.org/1999/xhtml}link")]
     assert len(others) == 3 * len(DOCUMENTS)
     assert [address for address in others if not exists(address)] == []
@@ -120,11 +121,11 @@ def test_a_page_in_chinese_is_as_light_and_asks_no_other_host(name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_and_code_are_the_same_in_chinese(name):
-    """Where links lead, cells and what they printed; links to other books have a language too."""
+    """Where links lead, cells and what they printed; but for terms, which stand in other words."""
     if name == "genindex.html":  # it has letters of its own
         return
     english, chinese = (read(SITE / folder / name) for folder in FOLDERS)
     assert chinese.code == english.code
     root = urlsplit(BASE).path  # of the 404 page
     there = {re.sub(f"^{root}zh-tw/", root, one) for one in chinese.links}
-    assert there == set(english.links)
+    assert [one for one in there ^ set(english.links) if "glossary.html#term-" not in one] == []

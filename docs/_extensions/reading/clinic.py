@@ -164,7 +164,7 @@ def _titled(title: str, text: str = "") -> str:
 
 def _text(text: str) -> str:
     """A text of the catalogue in the language of the site; see the extension `translation`."""
-    return str(get_translation("catalogue")(text))
+    return str(get_translation("catalogue")(text)) if text else ""  # "" is the head of a catalogue
 
 
 def _inline(text: str) -> str:

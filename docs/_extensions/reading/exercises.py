@@ -91,8 +91,12 @@ def texts_of(rule: dict[str, Any]) -> Iterator[str]:
         yield one if isinstance(one, str) else one[0 if rule["kind"] == "numbers" else 1]
 
 
-def translated(rule: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]:
+def translated(rule: dict[str, Any], gettext: Callable[[str], str]) -> dict[str, Any]:
     """The rule with each of those texts in another language."""
+
+    def say(text: str) -> str:
+        return gettext(text) if text else ""  # an empty message is the head of a catalogue
+
     name = "reasons" if "reasons" in rule else "mistakes"
     where = 0 if rule["kind"] == "numbers" else 1
     known = [

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from reading import clinic, exercises
 from sites import DOCS, Site, mark
 from translated import Page, broken, read
 
@@ -145,6 +146,14 @@ def test_a_text_without_a_translation_is_marked_as_english(site):
     twig = site.html("zh-tw/folder/twig.html")
     assert '<h1 class="untranslated" lang="en">A twig' in twig
     assert "untranslated" not in site.html("leaf.html").partition("<article")[2]
+
+
+def test_what_is_empty_stays_empty(monkeypatch):
+    """As a message, it would be the head of a file of translations."""
+    monkeypatch.setattr(clinic, "get_translation", lambda domain: lambda text: text or "a head")
+    assert clinic._text("") == ""
+    rule = {"kind": "word", "right": "", "mistakes": [["yes", ""]]}
+    assert exercises.translated(rule, lambda text: text or "a head") == rule
 
 
 def test_a_text_for_one_language_is_in_no_other(site):
