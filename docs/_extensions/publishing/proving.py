@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from jupyter_cache import get_cache
@@ -29,6 +30,9 @@ _NONE = "no-snippet"
 _BLOCK = "import sys; sys.modules['gradbook'] = None\n"
 # What a proof depends on beside the page and what all its outputs depend on.
 _HERE = Path(__file__).parents[1]
+# Python 3.11 counts the depth of a syntax tree for all threads together: two that make one at the
+# same time can fail with a SystemError.
+_READING = Lock()
 _OURS = (
     *(_HERE / "execution" / name for name in ("fresh.py", "fresh_server.py")),
     *(_HERE / "reading" / name for name in ("effects.py", "slicing.py")),
@@ -224,7 +228,12 @@ def prove(
             return ready
         tried: set[str] = set()
         why = ""
-        for scope, needs in _slices(page, index):
+        slices = _slices(page, index)
+        while True:
+            with _READING:
+                scope, needs = next(slices, (None, ()))
+            if scope is None:
+                return Broken(why)
             before = "".join(needs)
             if before in tried:
                 continue
@@ -236,20 +245,20 @@ def prove(
             if not why:
                 plain = _plain(before + page.whole(index).text, run)
                 return Snippet((*needs, *plain), int(scope), answer.said_before)
-        return Broken(why)
 
     return list(pool.map(prove_cell, range(len(cells))))
 
 
 def _plain(snippet: str, run: Callable[[str, int, int], Answer]) -> tuple[str, ...]:
     """How it does without the package, as a comment, if a run shows that it does."""
-    if not plain_forms.needs_package(snippet):
-        return ()
-    plain = plain_forms.to_plain(snippet)
-    if plain_forms.needs_package(plain) or run(f"{_BLOCK}{plain}", 1, 1).error is not None:
-        return ()
-    forms = plain_forms.as_comment(snippet)
-    return (forms,) if forms else ()
+    with _READING:
+        if not plain_forms.needs_package(snippet):
+            return ()
+        plain = plain_forms.to_plain(snippet)
+        forms = plain_forms.as_comment(snippet)
+        if not forms or plain_forms.needs_package(plain):
+            return ()
+    return (forms,) if run(f"{_BLOCK}{plain}", 1, 1).error is None else ()
 
 
 def _slices(page: Page, index: int) -> Iterator[tuple[Scope, tuple[str, ...]]]:
