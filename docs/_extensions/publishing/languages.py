@@ -22,6 +22,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.builders.gettext import MessageCatalogBuilder
 from sphinx.config import Config
+from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -111,7 +112,8 @@ def _tell(
     target = app.builder.get_target_uri(page)
     context["alternates"] = list(alternates(app.config, target))
     links = (_link("switch-language", one, _address(app, page, one)) for one in others(app.config))
-    context["switch"] = "".join(links)
+    # A place of its own, which a screen reader lists.
+    context["switch"] = f'<nav aria-label="{escape(_("Language"))}">{"".join(links)}</nav>'
 
 
 def _link(kind: str, to: Language, address: str) -> str:
