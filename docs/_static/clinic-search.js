@@ -242,7 +242,8 @@ const clinicAnswers = (() => {
     if (!left.length || !left[0][0]) item.append(sentence(`${_("Cure")}: ${_(entry.cures[0])}`));
     if (left.length) {
       const causes = left.map(([hints, one]) => make("li", {},
-        make("a", { href: `${root()}${entry.path}#${one.anchor}` }, ...title(one.title)),
+        // The first one is what the page begins with.
+        make("a", { href: root() + entry.path + (one === entry.variants[0] ? "" : `#${one.anchor}`) }, ...title(one.title)),
         ...(hints ? [sentence(_(one.because)), sentence(`${_("Cure")}: ${_(one.cure)}`)] : [])));
       item.append(make("p", { className: "clinic-causes" }, left[0][0] ? _("Causes, the likeliest here first:") : _("It is one of these:")),
         make("ul", {}, ...causes));

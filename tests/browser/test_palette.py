@@ -59,7 +59,7 @@ def test_a_traceback_is_answered_with_the_readers_own_line(open_page):
     page.keyboard.press("Control+k")
     ask(page, TRACEBACK)
     first = page.locator(".palette-results li").first
-    assert first.locator("a").get_attribute("href").endswith(ENTRY)
+    assert first.locator("> a").get_attribute("href").endswith(ENTRY)
     assert "Cure: " in first.inner_text()
     place = page.locator(".palette-status").inner_text()
     assert place.strip() == "In your program: line 131 of trainer.py: g_loss.backward()"
