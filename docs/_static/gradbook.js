@@ -43,6 +43,12 @@ marks.forEach((mark, at) => {
   });
 });
 
+// The menu of a cell can copy it, too: one stop of the keyboard for both. When all is loaded, both
+// are there.
+addEventListener("load", () => {
+  for (const button of document.querySelectorAll("div.cell_input:has(button.copymenu) button.copybtn")) button.tabIndex = -1;
+});
+
 // The labels that open the theme's drawers become buttons, which the keyboard reaches. The focus
 // goes into a drawer that opens; Escape closes it and brings the focus back.
 for (const [box, drawer] of [["__navigation", ".sidebar-drawer"], ["__toc", ".toc-drawer"]]) {

@@ -68,6 +68,19 @@ def test_all_marks_are_one_stop_of_the_keyboard(open_page):
     assert marks.nth(1).get_attribute("aria-expanded") == "true"
 
 
+def test_a_cell_is_one_stop_for_copying(open_page):
+    """The menu has the cell alone as its first item."""
+    page = open_page(PAGE)
+    page.wait_for_load_state("load")
+    stops = page.evaluate(
+        """[...document.querySelectorAll("div.cell_input")].map(cell =>
+          [...cell.querySelectorAll("button.copybtn, button.copymenu")]
+            .filter(button => button.tabIndex >= 0).length)"""
+    )
+    assert stops
+    assert set(stops) == {1}
+
+
 @pytest.mark.parametrize("way", ["without a script", "on paper"])
 def test_assertions_are_read_where_nothing_unfolds(open_page, way):
     """They stand there dimmed, and no mark is shown."""
