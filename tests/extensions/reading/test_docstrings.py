@@ -97,7 +97,7 @@ def test_a_property_whose_text_has_a_colon_keeps_its_text(html):
     [
         ("``fit`` stays", "``fit`` stays"),
         ("`fit` and `x`", ":py:obj:`fit <gradbook.fit>` and ``x``"),
-        ("`Replay.steps` is a field", "``Replay.steps`` is a field"),
+        ("`ReplayStep.node` is a field", "``ReplayStep.node`` is a field"),
         ("`BackwardGraph.nodes`", ":py:obj:`BackwardGraph.nodes <gradbook.BackwardGraph.nodes>`"),
         ("`f(x)` is code", "``f(x)`` is code"),
         (":class:`Role` stays", ":class:`Role` stays"),

@@ -104,9 +104,10 @@ def explain_cut(
         origins = _origins(place, step)
         cut = None if carries(step.value) else _cut(place, step, origins, carries)
         if cut is not None and _is_real(step.value):
-            if cut.cures != [_CURES["detach()"]]:
+            if cut.cures == [_CURES["detach()"]]:
+                asked.append(cut)  # somebody wrote detach(): what else was read may say more
+            elif cut.cures or not asked:  # a line without a reason says less
                 return cut
-            asked.append(cut)  # somebody wrote detach(): what else was read may say more
         elif cut is not None:  # indices, numbers: a better one may come
             cuts.append(cut)
             continue
