@@ -106,8 +106,8 @@ def explain_cut(
         if cut is not None and _is_real(step.value):
             if cut.cures == [_CURES["detach()"]]:
                 asked.append(cut)  # somebody wrote detach(): what else was read may say more
-            elif cut.cures or not asked:  # a line without a reason says less
-                return cut
+            elif cut.cures or not asked or not requires_grad(step.value):
+                return cut  # else it only does not lead to what is looked for, and says less
         elif cut is not None:  # indices, numbers: a better one may come
             cuts.append(cut)
             continue
