@@ -128,4 +128,6 @@ def test_links_and_code_are_the_same_in_chinese(name):
     assert chinese.code == english.code
     root = urlsplit(BASE).path  # of the 404 page
     there = {re.sub(f"^{root}zh-tw/", root, one) for one in chinese.links}
+    # One copy of the site to take away has both languages.
+    there = {one.replace("../gradbook-offline.zip", "gradbook-offline.zip") for one in there}
     assert [one for one in there ^ set(english.links) if "glossary.html#term-" not in one] == []

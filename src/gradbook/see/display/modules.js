@@ -17,7 +17,8 @@ class extends HTMLElement {
     list?.remove();
     this.dataset.lmSuppressShortcuts = true;
     this.classList.add("gb-live");
-    this.trail = make("nav", { className: "gb-trail", "aria-label": _("Modules") });
+    // A page may have several drawings, and landmarks of one name would not be told apart.
+    this.trail = make("div", { className: "gb-trail", role: "group", "aria-label": _("Modules") });
     const zoom = (text, name, by) => make("button", { type: "button", title: name, "aria-label": name,
       onclick: () => this.zoom(by) }, text);
     this.view.before(make("div", { className: "gb-bar" }, this.trail,
