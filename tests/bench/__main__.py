@@ -15,7 +15,7 @@ from pathlib import Path
 import accumulation
 import convert
 import graphs
-from builds import PART, ROOT, Tool, Workshop
+from builds import PART, ROOT, Tool, Workshop, environment
 from nbclient import NotebookClient
 from results import Bar, Measurement, Spread, machine, take_turns, write
 from weights import weigh
@@ -68,7 +68,7 @@ def again(book: Tool, off: Tool, bare: Tool, rounds: int) -> dict[str, Measureme
     def after(change: Callable[[Path], None], tool: Tool, *, run: bool = False) -> float:
         page = tool.source / EDITED
         change(page)
-        return tool.build() + (own_run(page) if run else 0)
+        return tool.build() + (own_run(page, tool) if run else 0)
 
     found = {}
     for name, what, change in (
@@ -88,11 +88,12 @@ def again(book: Tool, off: Tool, bare: Tool, rounds: int) -> dict[str, Measureme
     return found
 
 
-def own_run(page: Path) -> float:
+def own_run(page: Path, tool: Tool) -> float:
     """Seconds that the cells of a page take in an ordinary kernel, from its start to its end."""
     notebook = convert.read(page.read_text("utf-8"))
+    client = NotebookClient(notebook, timeout=120, shutdown_kernel="immediate")
     start = time.perf_counter()
-    NotebookClient(notebook, timeout=120, shutdown_kernel="immediate").execute()
+    client.execute(env=environment(tool.source.parent))
     return time.perf_counter() - start
 
 
