@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gradbook import explain
+from gradbook.understand.culprit import source
 from gradbook.understand.culprit.case import quoted
 from gradbook.understand.culprit.source import (
     bound,
@@ -310,3 +311,15 @@ def test_a_source_that_is_gone_or_another_gives_no_cause(tmp_path, now):
     assert "cause" not in found.details
     assert len(found.possible) > 1
     assert found.details["line"].endswith("program.py:8")
+
+
+def test_asking_for_every_name_reads_each_statement_once(monkeypatch):
+    """A notebook of many cells is one scope; a search through all for each name took seconds."""
+    text = "".join(f"x{number} = {number}\n" for number in range(50))
+    whole = scope(text, 1)
+    read = []
+    own = source.bound
+    monkeypatch.setattr(source, "bound", lambda one: read.append(one) or own(one))
+    found = [whole.stores(f"x{number}") for number in range(50)]
+    assert [[one.lineno for one in ones] for ones in found] == [[line] for line in range(1, 51)]
+    assert read == whole.statements

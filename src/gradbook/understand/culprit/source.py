@@ -3,7 +3,7 @@
 import ast
 import linecache
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from types import CodeType, FunctionType, MethodType
 from typing import TypeGuard, cast
 
@@ -110,7 +110,16 @@ class Scope:
 
     def stores(self, name: str) -> list[ast.stmt]:
         """The statements that bind `name`, in their order."""
-        return [one for one in self.statements if name in bound(one)]
+        return self._stores.get(name, [])
+
+    @cached_property
+    def _stores(self) -> dict[str, list[ast.stmt]]:
+        """By name: a search through the cells of a long notebook for each would take seconds."""
+        found: dict[str, list[ast.stmt]] = {}
+        for one in self.statements:
+            for name in bound(one):
+                found.setdefault(name, []).append(one)
+        return found
 
     def definitions(self, name: str, before: int) -> list[ast.stmt]:
         """The statements that made what `name` stands for on a line, the last one first.
