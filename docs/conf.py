@@ -49,7 +49,6 @@ extensions = [
 ]
 exclude_patterns = ["_build", "conftest.py"]
 nitpicky = True
-numfig = True
 
 # Text
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -64,6 +63,7 @@ warm_kernels_now = not Path(nb_execution_cache_path).exists()
 os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
 _found = str(HERE / "examples"), os.environ.get("PYTHONPATH", "")  # the first for those that draw
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _found))
+kept_path = str(HERE.parent / ".cache" / "kept")  # what was found in the code of each page
 snippets_path = str(HERE.parent / ".cache" / "snippets" / _stamp)  # what was proved of each cell
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # else the build stops at the first failing page

@@ -28,6 +28,7 @@ from sphinx.util.docutils import SphinxDirective
 from publishing import installing, languages, plain_text, proving
 from publishing.cells import home, is_cell, runs
 from publishing.proving import Cell
+from reading.kept import file_for, kept
 from reading.slicing import Page, Scope
 
 NOTEBOOKS, OFFLINE = "gradbook-notebooks.zip", "gradbook-offline.zip"
@@ -221,34 +222,50 @@ class TakeAway(SphinxDirective):
         return [nodes.raw("", _HERE, format="html")]
 
 
-# Pages of one file are mostly written one after the other.
+# Pages of one file are written one after the other.
 _cells_of = lru_cache(maxsize=4)(proving.cells_of)
 
 
+def needs(cells: Sequence[Cell]) -> list[list[tuple[int, int, str]]]:
+    """For each cell what it needs of those before it: cell, line and text of each piece."""
+    whole = Page([cell.source if cell.shown else "" for cell in cells])
+    found = (whole.needs(number, Scope.LEAN) for number in range(len(cells)))
+    return [[(one.cell, one.first, one.text) for one in pieces] for pieces in found]
+
+
 def completed(
-    blocks: Sequence[str | int], cells: Sequence[Cell]
+    blocks: Sequence[str | int],
+    cells: Sequence[Cell],
+    needed: Sequence[Sequence[tuple[int, int, str]]],
 ) -> tuple[list[str | int], list[Cell]]:
     """The blocks of a page that is a part of a file, with what its cells need of others.
 
     Args:
         blocks: of the page.
         cells: of the file, by number.
+        needed: as `needs` gives it.
 
     Returns:
         Blocks, and the cells to which they refer: one more, if any is needed.
     """
     own = {block for block in blocks if isinstance(block, int)}
-    whole = Page([cell.source if cell.shown else "" for cell in cells])
-    pieces = {one for number in own for one in whole.needs(number, Scope.LEAN)}
-    needed = sorted((one.cell, one.first, one.text) for one in pieces if one.cell not in own)
-    if not needed:
+    pieces = {tuple(one) for number in own for one in needed[number]}
+    missing = sorted(one for one in pieces if one[0] not in own)
+    if not missing:
         return list(blocks), list(cells)
-    first = needed[0][0]
+    first = missing[0][0]
     # After what it may itself need.
-    place = next(at for at, one in enumerate(blocks) if isinstance(one, int) and one > first)
-    source = "\n\n".join(text for *_, text in needed)
+    after = next(at for at, one in enumerate(blocks) if isinstance(one, int) and one > first)
+    source = "\n\n".join(text for *_, text in missing)
     made = Cell(source, cells[first].line, cells[first].number, ())
-    return [*blocks[:place], len(cells), *blocks[place:]], [*cells, made]
+    return [*blocks[:after], len(cells), *blocks[after:]], [*cells, made]
+
+
+@lru_cache(maxsize=4)
+def _needs_of(path: Path, runs: Path, store: Path | None) -> Any:
+    cells = _cells_of(path, runs) or []
+    depends = proving.version(), *(f"{cell.shown}{cell.source}" for cell in cells)
+    return kept(store, depends, lambda: needs(cells))
 
 
 def _address(app: Sphinx, docname: str) -> str:
@@ -266,9 +283,11 @@ def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     blocks = getattr(doctree, "gradbook_blocks", None)
     if blocks is None:
         return
-    cells = _cells_of(Path(app.env.doc2path(page)), runs(app)) or []
-    if cells and home(app.env, page) != page:
-        blocks, cells = completed(blocks, cells)
+    file = Path(app.env.doc2path(page))
+    cells = _cells_of(file, runs(app)) or []
+    if cells and (group := home(app.env, page)) != page:
+        needed = _needs_of(file, runs(app), file_for(app, f"needs/{group}"))
+        blocks, cells = completed(blocks, cells, needed)
     chosen = [cells[block] for block in blocks if isinstance(block, int) and cells]
     out = Path(app.outdir, page)
     # Of what failed the build says so; what runs in the repository alone is to be read.
@@ -386,6 +405,7 @@ def _is_private(path: Path, folder: Path) -> bool:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("publishing.cells")
+    app.setup_extension("reading.kept")
     app.add_directive("take-away", TakeAway)
     app.connect("doctree-resolved", _keep_blocks, priority=900)  # as the page will be
     app.connect("html-page-context", _offer)

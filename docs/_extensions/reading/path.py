@@ -13,7 +13,6 @@ written, so that translations and the search meet the text once.
 
 import math
 from collections.abc import Iterator
-from copy import deepcopy
 from html import escape
 from typing import Any
 
@@ -122,7 +121,7 @@ def _map(app: Sphinx, docname: str) -> Iterator[nodes.Node]:
     taken = [env.metadata[page] for page in pages]
     items = nodes.enumerated_list("", classes=["learn-map"], enumtype="arabic", suffix=".")
     for page, one in zip(pages, taken, strict=True):
-        title = nodes.inline("", "", *deepcopy(env.titles[page].children))
+        title = nodes.inline("", "", *env.titles[page].deepcopy().children)
         address = app.builder.get_relative_uri(docname, page)
         link = nodes.reference("", "", title, internal=True, refuri=address)
         takes = _takes(one["minutes"], one["exercises"])
@@ -170,8 +169,9 @@ def _repeat_breath(doctree: nodes.document) -> None:
     title, *rest = sections[-1].children
     texts = [one for one in rest if isinstance(one, nodes.paragraph)][:-1]
     box = nodes.container(classes=["breath"])
-    box += nodes.paragraph("", "", nodes.strong("", "", *deepcopy(title.children)))
-    box += [deepcopy(one) for one in texts]
+    # Not those of the module `copy`: they copy the whole page, to which a node has a way.
+    box += nodes.paragraph("", "", nodes.strong("", "", *title.deepcopy().children))
+    box += [one.deepcopy() for one in texts]
     for node in box.findall(nodes.Element):
         node["ids"] = []
     first = next(

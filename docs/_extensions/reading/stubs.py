@@ -19,11 +19,14 @@ from myst_parser.config.main import MdParserConfig
 from sphinx.application import Sphinx
 from sphinx.locale import _
 
+from reading.kept import file_for, kept, text_of
 from reading.slicing import Page, Scope, join
 
 _WANTED = re.compile(r"^(\w+(?:, \w+)*) = \.\.\.(?:, \.\.\.)*  # your (?:function|class).*\n", re.M)
 _CALL = re.compile(r"^check\.(\w+\.\w+)\(", re.M)
 _AFTER_THE_SEARCH = 950  # which collects at 900
+# What the programs of a page depend on beside the page.
+_OURS = [Path(__file__).with_name(name) for name in ("effects.py", "slicing.py", "stubs.py")]
 
 
 def skeleton(name: str, solution: str) -> str:
@@ -102,24 +105,38 @@ def cells_of(path: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _put(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    if app.builder.format != "html" or "your " not in doctree.astext():
+def _asked(doctree: nodes.document) -> Iterator[tuple[nodes.Element, str]]:
+    """The cells that want a function or a class, and the names of their checks."""
+    if "your " not in doctree.astext():
         return
-    cells = [
-        one for one in doctree.findall(nodes.container) if one.get("nb_element") == "cell_code"
-    ]
-    asked = {}
-    for cell in cells:
+    for cell in list(doctree.findall(nodes.container)):
+        if cell.get("nb_element") != "cell_code":
+            continue
         code = cell.next_node(nodes.literal_block)
-        if code is not None and _WANTED.search(code.astext()):
-            asked[cell] = _CALL.search(code.astext())
-    if not asked:
+        source = "" if code is None else code.astext()
+        if _WANTED.search(source) and (call := _CALL.search(source)):
+            yield cell, call[1]
+
+
+def _find(app: Sphinx, doctree: nodes.document) -> None:
+    """Where pages are read: the processes that do it wait for cells in the meantime."""
+    docname = app.env.docname
+    if app.builder.format != "html" or not any(_asked(doctree)):
         return
-    found = programs(cells_of(Path(app.env.doc2path(docname))))
-    for cell, call in asked.items():
-        if call is not None:
-            html = _button(f"# {app.builder.get_target_uri(docname)}\n{found[call[1]][0]}")
-            cell.parent.insert(cell.parent.index(cell) + 1, nodes.raw("", html, format="html"))
+    path = Path(app.env.doc2path(docname))
+    depends = path.read_text("utf-8"), text_of(*_OURS)
+    store = file_for(app, f"programs/{docname}")
+    found = kept(store, depends, lambda: programs(cells_of(path)))
+    app.env.metadata[docname]["programs"] = {name: program for name, (program, _) in found.items()}
+
+
+def _put(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    found = app.env.metadata[docname].get("programs")
+    if app.builder.format != "html" or not found:
+        return
+    for cell, name in list(_asked(doctree)):
+        html = _button(f"# {app.builder.get_target_uri(docname)}\n{found[name]}")
+        cell.parent.insert(cell.parent.index(cell) + 1, nodes.raw("", html, format="html"))
 
 
 def _button(program: str) -> str:
@@ -139,6 +156,8 @@ def _load(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.setup_extension("reading.kept")
+    app.connect("doctree-read", _find)
     app.connect("doctree-resolved", _put, priority=_AFTER_THE_SEARCH)
     app.connect("html-page-context", _load)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

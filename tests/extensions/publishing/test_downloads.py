@@ -15,6 +15,7 @@ from publishing.downloads import (
     completed,
     displayed,
     make_notebook,
+    needs,
     zip_files,
 )
 from publishing.proving import Cell
@@ -305,11 +306,12 @@ def test_a_part_of_a_file_brings_what_it_needs_of_the_rest():
     """A class that another entry of its group has made; after the imports that all need."""
     sources = ["import torch", "class One(torch.nn.Module): pass", "print(3)", "print(One())"]
     cells = [Cell(source, 1, 1, ()) for source in sources]
-    blocks, cells = completed(["# Title", 0, "Text", 3], cells)
+    needed = needs(cells)
+    blocks, cells = completed(["# Title", 0, "Text", 3], cells, needed)
     made = make_notebook(blocks, cells).cells
     assert [cell.source for cell in made] == ["# Title", sources[0], "Text", sources[1], sources[3]]
     alone = ["# Title", 0, 2]
-    assert completed(alone, cells)[0] == alone
+    assert completed(alone, cells, needed)[0] == alone
 
 
 def test_a_command_names_what_pip_names():
