@@ -8,7 +8,7 @@ have much in common: the cells of a file, and the list of pages beside them.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sphinx.builders
 from sphinx.application import Sphinx
@@ -35,17 +35,17 @@ def make_batches(
     return batches[:processes] + batches[processes:][::-1]
 
 
-def make_neighbours(names: Sequence[str], processes: int) -> list[list[str]]:
-    """Partition `names` by folder; a page is with those below it, and no batch has many.
+def make_neighbours(
+    names: Sequence[str], processes: int, home: Callable[[str], str]
+) -> list[list[str]]:
+    """Partition `names` so that pages with one home are together, but no batch has many.
 
-    >>> make_neighbours(["a", "a/x", "a/y", "b", "b/c/z"], 1)
-    [['a', 'a/x', 'a/y'], ['b'], ['b/c/z']]
+    >>> make_neighbours(["a/x", "b/c", "a/y", "b/d"], 1, lambda name: name[0])
+    [['a/x', 'a/y'], ['b/c', 'b/d']]
     """
-    folders = {name.rpartition("/")[0] for name in names}
     together: dict[str, list[str]] = {}
     for name in names:
-        folder = name if name in folders else name.rpartition("/")[0]
-        together.setdefault(folder, []).append(name)
+        together.setdefault(home(name), []).append(name)
     most = min(_MOST_WRITTEN, max(1, len(names) // processes))
     batches = []
     for some in together.values():
@@ -61,7 +61,15 @@ def _use(app: Sphinx) -> None:
 
 def _write_with_all_cores(app: Sphinx, _: object) -> None:
     """Sphinx keeps a process for what precedes the writing; it is done with that long before."""
-    sphinx.builders.make_chunks = make_neighbours
+    metadata = app.env.metadata
+
+    def home(name: str) -> str:
+        """A file that has several pages is their home; other pages are at home in folders."""
+        folder = name.rpartition("/")[0]
+        return str(metadata[name].get("group", name if name in groups else folder))
+
+    groups = {one["group"] for one in metadata.values() if "group" in one}
+    sphinx.builders.make_chunks = functools.partial(make_neighbours, home=home)
     if app.parallel > 1:
         app.parallel += 1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import zmq
 import zmq.asyncio
 from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.manager import AsyncKernelManager
@@ -20,6 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from traitlets import default
 
+from execution.kept import file_for, kept
 from execution.kernel_server import ForkedKernel, Server
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,17 +58,23 @@ def pages_to_run(app: Sphinx, names: list[str]) -> list[str]:
     for name in names:
         path = app.env.doc2path(name)
         text = path.read_text(encoding="utf-8")
-        reader = create_nb_reader(str(path), app.env.myst_config, settings, text)
-        if reader is None:
-            continue
-        notebook = reader.read(text)
-        if not any(cell.cell_type == "code" for cell in notebook.cells):
-            continue
+        key = kept(file_for(app, f"keys/{name}"), [text], functools.partial(_key, app, path, text))
         try:
-            cache.match_cache_notebook(notebook)
+            if key:
+                NbCacheRecord.record_from_hashkey(key, cache.db)
         except KeyError:
             found.append(name)
     return found
+
+
+def _key(app: Sphinx, path: Path, text: str) -> str:
+    """By what the cache finds the results of a page; empty if it has no cells."""
+    settings = app.env.mystnb_config
+    reader = create_nb_reader(str(path), app.env.myst_config, settings, text)
+    notebook = reader.read(text) if reader is not None else None
+    if notebook is None or not any(cell.cell_type == "code" for cell in notebook.cells):
+        return ""
+    return str(get_cache(settings.execution_cache_path).create_hashed_notebook(notebook)[1])
 
 
 class WarmProvisioner(LocalProvisioner):

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_output
 
 from execution.figures import KERNEL_CONFIG
 from execution.kernel_server import Server
@@ -112,7 +112,8 @@ def _answer(said: dict[str, Any]) -> Answer:
 
 def repeatable(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Outputs without what differs from run to run."""
-    notebook = new_notebook(cells=[new_code_cell(outputs=outputs)])
+    # Not by the functions of nbformat: they validate what they make, which takes long.
+    notebook = NotebookNode(cells=[NotebookNode(outputs=outputs)])
     make_repeatable(notebook)
     return list(notebook.cells[0].outputs)
 

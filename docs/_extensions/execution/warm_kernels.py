@@ -10,6 +10,7 @@ the process imports torch while Sphinx imports the other extensions.
 
 import atexit
 import os
+import sys
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -55,6 +56,10 @@ def _stop(*_: object) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    # Where it is installed, jsonschema imports it, and it makes grammars of addresses for a second;
+    # no notebook that is validated has any.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    app.setup_extension("execution.kept")
     app.add_config_value("warm_kernels_modules", ["torch"], "")
     app.add_config_value("warm_kernels_from", 4, "")
     # For who knows that all pages have to run, before it can be found out.

@@ -25,10 +25,10 @@ from sphinx.application import Sphinx
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
 
+from execution.kept import file_for, kept
 from publishing import installing, languages, plain_text, proving
 from publishing.cells import home, is_cell, runs
 from publishing.proving import Cell
-from reading.kept import file_for, kept
 from reading.slicing import Page, Scope
 
 NOTEBOOKS, OFFLINE = "gradbook-notebooks.zip", "gradbook-offline.zip"
@@ -222,10 +222,6 @@ class TakeAway(SphinxDirective):
         return [nodes.raw("", _HERE, format="html")]
 
 
-# Pages of one file are written one after the other.
-_cells_of = lru_cache(maxsize=4)(proving.cells_of)
-
-
 def needs(cells: Sequence[Cell]) -> list[list[tuple[int, int, str]]]:
     """For each cell what it needs of those before it: cell, line and text of each piece."""
     whole = Page([cell.source if cell.shown else "" for cell in cells])
@@ -263,7 +259,7 @@ def completed(
 
 @lru_cache(maxsize=4)
 def _needs_of(path: Path, runs: Path, store: Path | None) -> Any:
-    cells = _cells_of(path, runs) or []
+    cells = proving.cells_again(path, runs) or []
     depends = proving.version(), *(f"{cell.shown}{cell.source}" for cell in cells)
     return kept(store, depends, lambda: needs(cells))
 
@@ -284,7 +280,7 @@ def _offer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     if blocks is None:
         return
     file = Path(app.env.doc2path(page))
-    cells = _cells_of(file, runs(app)) or []
+    cells = proving.cells_again(file, runs(app)) or []
     if cells and (group := home(app.env, page)) != page:
         needed = _needs_of(file, runs(app), file_for(app, f"needs/{group}"))
         blocks, cells = completed(blocks, cells, needed)
@@ -405,7 +401,7 @@ def _is_private(path: Path, folder: Path) -> bool:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.setup_extension("publishing.cells")
-    app.setup_extension("reading.kept")
+    app.setup_extension("execution.kept")
     app.add_directive("take-away", TakeAway)
     app.connect("doctree-resolved", _keep_blocks, priority=900)  # as the page will be
     app.connect("html-page-context", _offer)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -141,6 +141,10 @@ def cells_of(path: Path, cache: Path) -> list[Cell] | None:
             shown = "remove-input" not in tags
             found.append(Cell(cell.source, start, number, outputs, reason, shown, heard))
     return found
+
+
+# For where the pages of a file are written one after the other, when nothing runs any more.
+cells_again = lru_cache(maxsize=4)(cells_of)
 
 
 def without_stderr(outputs: Sequence[NotebookNode]) -> tuple[NotebookNode, ...]:

@@ -168,32 +168,70 @@ def _prepare(app: Sphinx) -> None:
         shutil.copytree(_FILES, folder, dirs_exist_ok=True)
 
 
+def _write_beside(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Write the snippets of a file where its pages are written; those to be proved come later."""
+    known = page in app.env.found_docs and home(app.env, page) == page
+    if not known or app.builder.name != "html" or not app.config.snippets_path or _proves(app):
+        return
+    cells = proving.cells_again(Path(app.env.doc2path(page)), runs(app))
+    if cells is None:
+        _script(app, page).unlink(missing_ok=True)
+    else:
+        proofs = _proofs(app, page)
+        _write_script(app, page, cells, proofs.of(cells), proofs)
+
+
+def _proves(app: Sphinx) -> bool:
+    return bool(app.config.snippets_prove or app.config.snippets_report)
+
+
+def _proofs(app: Sphinx, name: str) -> Proofs:
+    return Proofs(Path(app.config.snippets_path, f"{name}.json"))
+
+
+def _script(app: Sphinx, name: str) -> Path:
+    return Path(app.outdir, "_static", "snippets", f"{name}.js")
+
+
+def _write_script(
+    app: Sphinx,
+    name: str,
+    cells: Sequence[Cell],
+    snippets: Sequence[Snippet | Broken | None],
+    proofs: Proofs,
+) -> None:
+    path = _script(app, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_script(cells, snippets, _digest(proofs)), encoding="utf-8")
+
+
 def _write(app: Sphinx, error: Exception | None) -> None:
-    """Write the snippets of the files that were read, or whose proofs are others now."""
+    """Write the snippets that are proved now, or whose proofs are others than those written."""
     if error is not None or app.builder.name != "html" or not app.config.snippets_path:
         return
-    folder = Path(app.outdir, "_static", "snippets")
     report = Report() if app.config.snippets_report else None
     missing = 0
     with _Prover(app) as prover:
         for name in sorted(name for name in app.env.found_docs if home(app.env, name) == name):
-            path = folder / f"{name}.js"
-            proofs = Proofs(Path(app.config.snippets_path, f"{name}.json"))
-            known = read_script(path)
-            as_it_was = known.get("digest") == _digest(proofs) and name not in app.gradbook_read
+            proofs = _proofs(app, name)
+            known = read_script(_script(app, name))
+            as_it_was = known.get("digest") == _digest(proofs)
+            if _proves(app) and name in app.gradbook_read:
+                as_it_was = False  # else it was written with its page
             if as_it_was and report is None and not (prover.can and known["missing"]):
                 missing += known["missing"]
                 continue
             cells = proving.cells_of(Path(app.env.doc2path(name)), runs(app))
             if cells is None:
-                path.unlink(missing_ok=True)
+                _script(app, name).unlink(missing_ok=True)
                 continue
             snippets = prover.of(name, cells, proofs)
             missing += _missing(cells, snippets)
             if report is not None:
                 report.add(name, cells, snippets)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(as_script(cells, snippets, _digest(proofs)), encoding="utf-8")
+            _write_script(app, name, cells, snippets, proofs)
     if report is not None:
         _LOGGER.info("%s", report.text())
     elif missing:
@@ -264,5 +302,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", _prepare)
     app.connect("env-before-read-docs", _remember)
     app.connect("html-page-context", _add)
+    app.connect("html-page-context", _write_beside)
     app.connect("build-finished", _write, priority=400)  # before a failed build is forgotten
     return {"parallel_read_safe": True, "parallel_write_safe": True}

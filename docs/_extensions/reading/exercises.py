@@ -25,6 +25,8 @@ from sphinx.builders.gettext import MessageCatalogBuilder, MsgOrigin
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 
+from execution.kept import file_for, kept, text_of
+
 _TRIED = re.compile(r"^check\.([a-z]\w*\.[a-z]\w*)\(\.\.\.\)", flags=re.MULTILINE)
 _NAMES = "exercise-names.js"
 _AFTER_THE_SEARCH = 950  # which collects at 900
@@ -53,12 +55,17 @@ def rule_of(check: Callable[[Any], None]) -> dict[str, Any] | None:
         values = [rule["expected"], *rule["mistakes"].values()]
         if rule["expected"].dim() > 1 or not all(one.isfinite().all() for one in values):
             return None
-        known = [(message, one.flatten().tolist()) for message, one in rule["mistakes"].items()]
-        return rule | {"expected": rule["expected"].flatten().tolist(), "mistakes": known}
+        known = [(message, _rounded(one)) for message, one in rule["mistakes"].items()]
+        return rule | {"expected": _rounded(rule["expected"]), "mistakes": known}
     if rule["kind"] == "letters":
         return _every_choice(check, rule["options"])
     pairs = {name: list(one.items()) for name, one in rule.items() if isinstance(one, dict)}
     return json.loads(json.dumps(rule | pairs))
+
+
+def _rounded(numbers: Any) -> list[float]:
+    """A tensor's numbers without the last digits, which may differ from run to run."""
+    return [float(f"{one:.12g}") for one in numbers.flatten().tolist()]
 
 
 def _every_choice(check: Callable[[Any], None], options: list[str]) -> dict[str, Any] | None:
@@ -119,8 +126,15 @@ def _tries(doctree: nodes.document) -> Iterator[tuple[nodes.Element, list[str]]]
 
 def _ask(app: Sphinx, doctree: nodes.document) -> None:
     names = [name for _cell, found in _tries(doctree) for name in found]
-    if not names:
-        return
+    if names:
+        store = file_for(app, f"answers/{app.env.docname}")
+        depends = *names, text_of(Path(__file__))
+        if answers := kept(store, depends, lambda: _answers(names)):
+            app.env.metadata[app.env.docname]["answers"] = answers
+
+
+def _answers(names: list[str]) -> dict[str, Any]:
+    """The rules of checks, and the sentences that all use; empty if no answer fits into a field."""
     from gradbook import check  # torch comes with it, so not before an exercise is read
     from gradbook.check.answers import SENTENCES
 
@@ -129,13 +143,17 @@ def _ask(app: Sphinx, doctree: nodes.document) -> None:
         module, function = name.split(".")
         rules[name] = rule_of(getattr(getattr(check, module), function))
     fields = {name: rule for name, rule in rules.items() if rule is not None}
-    if fields:
-        app.env.metadata[app.env.docname]["answers"] = {"sentences": SENTENCES, "rules": fields}
+    return {"sentences": SENTENCES, "rules": fields} if fields else {}
 
 
 def _import_once(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
-    """Before Sphinx forks: each of its many processes would import torch for itself."""
-    if app.parallel > 1 and len(names) > _FEW:
+    """Before Sphinx forks: each of its many processes would import torch for itself.
+
+    None does where an earlier build has kept what these modules say.
+    """
+    store = file_for(app, "answers")
+    known = store is not None and store.with_suffix("").exists()
+    if app.parallel > 1 and len(names) > _FEW and not known:
         from gradbook import check  # noqa: F401 -- for the processes
         from reading import proof  # noqa: F401 -- as above
 
@@ -226,6 +244,7 @@ def _write(app: Sphinx, builder: Any) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.setup_extension("execution.kept")
     app.connect("env-before-read-docs", _import_once)
     app.connect("doctree-read", _ask)
     app.connect("doctree-resolved", _put, priority=_AFTER_THE_SEARCH)

@@ -14,6 +14,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from execution.kept import file_for, kept, text_of
 from gradbook.see.display import assets
 
 _LOGGER = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ _CARRIED = re.compile(r'<(style|script) data-gradbook="(?:style|script)">.*?</\1
 _PROGRAM = re.compile(r" data-program='([^']*)'")
 _SHOWN = re.compile(r'<data value="([vged][\d.]+)">([^<]*)</data>')
 _NUMBER = re.compile(r"-?(?:\d[\d.]*(?:e[-+]?\d+)?|inf|nan)")
+# What a proof depends on beside the player, and what all its numbers depend on.
+_OURS = [Path(__file__).with_name(name) for name in ("players.py", "proof.py")]
 _STYLE, _SCRIPT = "gradbook-player.css", "gradbook-player.js"
 
 
@@ -61,12 +64,16 @@ def prove(html: str) -> str:
 
 
 def _take_out(app: Sphinx, doctree: nodes.document) -> None:
-    for raw in doctree.findall(nodes.raw):
-        text = raw.astext()
-        if 'data-gradbook="' in text:
-            raw.children = [nodes.Text(prove(strip(text)))]
-            raw.rawsource = ""
-            app.env.metadata[app.env.docname]["player"] = True
+    raws = [raw for raw in doctree.findall(nodes.raw) if 'data-gradbook="' in raw.astext()]
+    if not raws:
+        return
+    app.env.metadata[app.env.docname]["player"] = True
+    texts = [strip(raw.astext()) for raw in raws]
+    store = file_for(app, f"players/{app.env.docname}")
+    proved = kept(store, [*texts, text_of(*_OURS)], lambda: [*map(prove, texts)])
+    for raw, text in zip(raws, proved, strict=True):
+        raw.children = [nodes.Text(text)]
+        raw.rawsource = ""
 
 
 def _load(
@@ -87,6 +94,7 @@ def _write(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.setup_extension("execution.kept")
     app.connect("doctree-read", _take_out)
     app.connect("html-page-context", _load)
     app.connect("build-finished", _write)

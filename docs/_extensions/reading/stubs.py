@@ -19,7 +19,7 @@ from myst_parser.config.main import MdParserConfig
 from sphinx.application import Sphinx
 from sphinx.locale import _
 
-from reading.kept import file_for, kept, text_of
+from execution.kept import file_for, kept, text_of
 from reading.slicing import Page, Scope, join
 
 _WANTED = re.compile(r"^(\w+(?:, \w+)*) = \.\.\.(?:, \.\.\.)*  # your (?:function|class).*\n", re.M)
@@ -156,7 +156,7 @@ def _load(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.setup_extension("reading.kept")
+    app.setup_extension("execution.kept")
     app.connect("doctree-read", _find)
     app.connect("doctree-resolved", _put, priority=_AFTER_THE_SEARCH)
     app.connect("html-page-context", _load)

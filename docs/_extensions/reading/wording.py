@@ -5,11 +5,13 @@ into HTML are listed here, with names in braces for what differs from output to 
 another language finds them in an output and puts the translated sentence in their place.
 """
 
+import ast
 import json
 import re
 from collections.abc import Callable
 from functools import cache
 from html import unescape
+from importlib import resources
 
 from gradbook.understand.catalogue import load
 
@@ -158,10 +160,14 @@ def messages() -> tuple[str, ...]:
 
 
 def _words() -> tuple[str, ...]:
-    """Those of the player."""
-    from gradbook.see.display import rules  # imports torch: only for a site in another language
-
-    return tuple(rules.WORDS.values())
+    """Those of the player; read, as an import of the module takes a second: torch comes with it."""
+    source = (resources.files("gradbook.see") / "display" / "rules.py").read_text("utf-8")
+    table = next(
+        node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "WORDS"
+    )
+    return tuple(ast.literal_eval(table).values())
 
 
 @cache

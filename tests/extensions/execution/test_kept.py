@@ -1,8 +1,8 @@
-"""Tests of reading/kept.py."""
+"""Tests of execution/kept.py."""
 
 from pathlib import Path
 
-from reading.kept import kept
+from execution.kept import kept
 
 
 def finder(found: list[str], answer: object):

@@ -1,7 +1,7 @@
-"""Keep what was found in the code of a file for later builds, and for the book's other languages.
+"""Keep what was found in the cells of a page for later builds, and for the book's other languages.
 
-It takes long to find, and does not depend on the language. A result stands in a file of a folder
-outside of docs/, with the digest of all that it depends on; another digest takes its place.
+It takes long to find, and does not depend on the language. A result stands in a file below
+`kept_path`, with the digest of all that it depends on; that of another digest takes its place.
 """
 
 import contextlib
