@@ -39,6 +39,7 @@ extensions = [
     "reading.terms",
     "reading.translation",
     "publishing.announcing",
+    "publishing.compact",
     "publishing.downloads",
     "publishing.hosting",
     "publishing.languages",
@@ -108,8 +109,7 @@ copybutton_selector = "div:is(.cell_input, .doctest, [class*=highlight-py], .hig
 # Look
 html_theme = "furo"
 html_title = "Gradbook"
-html_logo = "_static/logo.svg"
-html_favicon = "_static/favicon.svg"
+html_logo, html_favicon = "_static/logo.svg", "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files, html_js_files = ["gradbook.css"], [("gradbook.js", {"defer": "defer"})]
 html_show_sourcelink = html_copy_source = False

@@ -45,7 +45,7 @@ _MARKDOWN = _TITLED | {"container", "figure", "glossary", "only-in"}
 # Of these the text stands in the catalogue; see docs/_extensions, clinic.
 FROM_CATALOGUE = {"cure", "variant", "why"}
 _NO_TEXT = {
-    *("clinic-index", "code-block", "code-cell", "eval-rst", "image", "learn-map"),
+    *("clinic-index", "code-block", "code-cell", "eval-rst", "image", "book-facts", "learn-map"),
     "literalinclude",
 }
 _NO_TEXT |= {"book-in-numbers", "take-away", "toctree", "torch-versions"}

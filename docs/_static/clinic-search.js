@@ -281,7 +281,7 @@ if (typeof document !== "undefined" && document.querySelector(".clinic-search"))
   const { answer, link, make, near, place, tree } = clinicAnswers;
   const box = document.querySelector(".clinic-search");
   const field = make("textarea", {
-    id: "clinic-field", rows: 4, spellcheck: false, autocomplete: "off",
+    id: "clinic-field", rows: 3, spellcheck: false, autocomplete: "off",
     placeholder: "RuntimeError: element 0 of tensors does not require grad ...",
   });
   const label = make("label", { htmlFor: "clinic-field", textContent: _("Paste a message or a whole traceback, or type a few words") });

@@ -54,32 +54,14 @@ def _visited() -> list[str]:
 
 VISITED = [*_visited(), *(f"zh-tw/{name}" for name in CHINESE)] if ALL else []
 PHONE, DESK = 360, 1280
-# A page brings at most 100 kB at a first visit: 40 for looks and scripts, 34 for the letters of
+# A page brings at most 100 kB at a first visit: 34 for looks and scripts, 19 for the letters of
 # mathematics, the rest its own. These may bring more, for a reason.
 HEAVY = {
-    "search.html": (300, "the index of the whole site, which no other page loads"),
-    "clinic/index.html": (135, "what it searches while one types: 55 kB of messages and traps"),
-    "index.html": (115, "its player, and the field for a message"),
-    "learn/backward.html": (130, "13 kB play a backward pass, 5 kB judge answers"),
-    "learn/accumulation.html": (125, "13 kB play a backward pass, 5 kB judge answers"),
-    "learn/digits.html": (130, "19 kB are figures: a training is told in pictures of digits"),
-    "learn/gradient-by-hand.html": (120, "its figure of errors, and 5 kB that judge answers"),
-    "learn/linear-regression.html": (120, "its figure of a training, and 5 kB that judge answers"),
-    "learn/requires-grad.html": (110, "two drawn graphs, and 5 kB that judge answers"),
-    "learn/grad-fn.html": (110, "two drawn graphs, and 5 kB that judge answers"),
-    "learn/detach.html": (110, "a picture, and 5 kB that judge answers"),
-    "learn/in-place.html": (112, "a long page with a picture, and 5 kB that judge answers"),
-    "howto/clip-gradients.html": (106, "a picture, and a figure of norms over a hundred steps"),
-    "howto/find-where-gradients-die.html": (138, "a transformer drawn by module, which opens"),
-    "deeper/anomaly-mode.html": (106, "a player, and 5 kB that judge answers"),
-    "deeper/autograd-grad.html": (125, "15 kB are figures: two networks before and after a step"),
-    "deeper/build-your-own.html": (142, "the engine stands whole, beside a player and its tests"),
-    "deeper/complex.html": (140, "figures of arrows in the plane, 5 kB that judge answers"),
-    "deeper/custom-function.html": (112, "a picture, a figure, and 5 kB that judge answers"),
-    "deeper/jacobians.html": (116, "matrices, drawn, and 5 kB that judge answers"),
-    "deeper/kinks-and-nans.html": (137, "figures of kinks and of samples, 5 kB that judge answers"),
-    "deeper/mixed-precision.html": (115, "the figure of three ranges, and 5 kB that judge answers"),
-    "deeper/saved-tensors.html": (125, "figures of bytes, and 5 kB that judge answers"),
+    "search.html": (280, "the index of the whole site, which no other page loads"),
+    "clinic/index.html": (125, "what it searches while one types: 55 kB of messages and traps"),
+    "deeper/build-your-own.html": (110, "the engine stands whole, beside a player and its tests"),
+    "deeper/complex.html": (110, "figures of arrows in the plane, 5 kB that judge answers"),
+    "deeper/kinks-and-nans.html": (107, "figures of kinks and of samples, 5 kB that judge answers"),
 }
 # Chinese takes up to three bytes a letter, and its words of scripts are a file of their own.
 CHINESE_MORE = {"clinic/index.html": 70, "search.html": 60}

@@ -92,6 +92,19 @@ def test_the_front_page_answers_a_message(open_page):
     assert "line 131 of trainer.py" in page.locator(".clinic-place").inner_text()
 
 
+@pytest.mark.parametrize(("width", "screens"), [(PHONE, 2), (DESK, 1)])
+def test_the_front_page_says_in_its_first_screens_what_to_do(open_page, width, screens):
+    """The doors, the field, what there is, how to get it, and the player at a step."""
+    page = open_page("index.html", width)
+    page.wait_for_selector(".gb-live .gb-now")
+    for part in (".start a", "#clinic-field", ".facts", ".take-away pre", ".gb-play"):
+        box = page.locator(part).first.bounding_box()
+        assert box["y"] + box["height"] <= 800 * screens, part
+        assert box["x"] + box["width"] <= width, part
+    player = page.locator("gradbook-player").bounding_box()
+    assert player["y"] + player["height"] <= 800 * screens
+
+
 def test_an_answer_can_be_linked(open_page):
     """The address holds the question; the field shows it and has the focus."""
     page = open_page("clinic/index.html?q=RuntimeError:%20grad%20can%20be%20implicitly%20created")

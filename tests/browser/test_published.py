@@ -2,6 +2,8 @@
 
 import gzip
 import re
+import unicodedata
+from html import unescape
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
@@ -102,6 +104,32 @@ def test_every_page_says_which_versions_made_it():
     for name in PAGES:
         html = (SITE / name).read_text("utf-8")
         assert re.search(r"Gradbook [\d.]+, computed with torch [\d.]+\.", html), name
+
+
+def test_no_page_has_the_colours_of_a_terminal():
+    """Their rules are left out of the style sheets."""
+    coloured = re.compile(r'class="[^"]*-Color-')
+    assert [name for name in ALL if coloured.search((SITE / name).read_text("utf-8"))] == []
+
+
+def test_formulas_use_the_first_file_of_their_font_alone():
+    """A letter that stands alone is slanted, and is asked for upright, too."""
+    style = (SITE / "_static" / "gradbook.css").read_text("utf-8")
+    second = set()
+    for one in re.search(r"unicode-range:([^;}]+)", style)[1].split(","):
+        first, _, last = one.strip().removeprefix("U+").partition("-")
+        second |= set(range(int(first, 16), int(last or first, 16) + 1))
+    italic = [one for one in map(chr, second) if "ITALIC" in unicodedata.name(one, "")]
+    slanted = {chr(int(unicodedata.decomposition(one).split()[1], 16)): one for one in italic}
+    used = set()
+    for name in ALL:
+        for formula in re.findall(r"<math.*?</math>", (SITE / name).read_text("utf-8"), re.DOTALL):
+            used |= set(unescape(re.sub(r"<[^>]*>", "", formula)))
+            used |= {
+                slanted[one] for one in re.findall(r"<mi>([^<])</mi>", formula) if one in slanted
+            }
+    assert len(used) > 60
+    assert [one for one in sorted(used) if ord(one) in second] == []
 
 
 def test_the_languages_have_the_same_pages():

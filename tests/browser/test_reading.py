@@ -1,5 +1,6 @@
 """What a reader does on a page: copy, switch the theme, use the keyboard, print."""
 
+import io
 import re
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import pytest
 from conftest import DESK, PHONE, SITE, WATCH_SHIFTS
 
 PAGE = "learn/accumulation.html"  # code, outputs, a figure, mathematics, folded cells, a table
+PRINTED = ["index.html", "learn/backward.html", "clinic/errors/modified-in-place.html"]
+PRINTED += ["howto/clip-gradients.html"]
+HEADINGS = """[...document.querySelectorAll("article :is(h1, h2, h3)")].map(heading =>
+  [...heading.childNodes].filter(one => !one.matches?.("a")).map(one => one.textContent).join("")
+    .trim().replace(/\\s+/g, " "))"""
 # What a task takes beyond 50 ms blocks.
 WATCH_TASKS = """
 window.blocked = 0;
@@ -264,6 +270,28 @@ def test_paper_gets_the_text_alone(open_page):
         "rgb(255, 255, 255)",
         "rgba(0, 0, 0, 0)",
     )
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_printed_pages_are_clean(open_page, name):
+    """Nothing to press, no heading alone at the foot; a player is its drawing and all its steps."""
+    from pypdf import PdfReader
+
+    page = open_page(name, color_scheme="dark")
+    page.wait_for_load_state("networkidle")
+    headings = set(page.evaluate(HEADINGS))
+    steps = page.locator("gradbook-player tbody tr").count()
+    sheets = [one.extract_text() for one in PdfReader(io.BytesIO(page.pdf(format="A4"))).pages]
+    text = "\n".join(sheets)
+    for control in ("Skip to content", "Show the code", "Show a solution", "Paste a", "Previous"):
+        assert control not in text
+    feet = [re.sub(r"\s+", " ", one.strip()).rpartition("\n")[2] for one in sheets[:-1]]
+    assert len(headings) > 2
+    assert [foot for foot in feet if any(foot.endswith(one) for one in headings)] == []
+    assert text.count("comes in:") == steps
+    page.emulate_media(media="print")
+    orange = "getComputedStyle(document.body).getPropertyValue('--gradbook-gradient')"
+    assert page.evaluate(orange) == "#a8390a", "the one for a white ground"
 
 
 def test_the_cheat_sheet_is_one_sheet_of_paper(open_page):

@@ -119,7 +119,7 @@ class VariantOf(_Texts):
 
 
 class Index(_Texts):
-    """All entries of a folder (``errors``, ``traps``), by page; ``top``: most asked; ``count``."""
+    """All entries of a folder (``errors``, ``traps``), by page; ``top``: those most asked."""
 
     def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """A list of links under each group's title."""
@@ -133,12 +133,6 @@ class Index(_Texts):
             for entry in catalogue.entries:
                 if entry.top:
                     yield f"- {_link(entry)}"
-            return
-        if argument == "count":
-            traps = sum(entry.kind == "trap" for entry in catalogue.entries)
-            yield _("In the book: {messages} messages and {traps} traps without one.").format(
-                messages=len(catalogue.entries) - traps, traps=traps
-            )
             return
         groups = [group for group in catalogue.groups if group.folder == argument]
         if not groups:

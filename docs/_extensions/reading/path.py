@@ -6,12 +6,19 @@ page ``learn/index`` shows it through a directive:
     :::{learn-map}
     :::
 
-Titles and descriptions are those of the pages; minutes and exercises are counted. The section *In
+The front page says how much there is:
+
+    :::{book-facts}
+    :::
+
+Titles and descriptions are those of the pages; minutes and exercises are counted; beside them stand
+the shapes of the picture with which a page begins. The section *In
 one breath* at the end of a page is shown at its beginning too: a copy that is made when the page is
 written, so that translations and the search meet the text once.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -22,17 +29,44 @@ from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
 
+from gradbook.understand.catalogue import load
+
 MAP = "learn/index"
 # How fast a page is read: new ideas, and code to be understood.
 WORDS_A_MINUTE, LINES_A_MINUTE = 200, 20
 _NO_WORDS = (
     *(nodes.comment, nodes.literal_block, nodes.math, nodes.math_block, nodes.meta, nodes.raw),
 )
+# The panels of a picture (`execution.figures`), and their parts.
+_PICTURE = re.compile(r'<div class="picture[\w ]*">(.*?)</div>', re.DOTALL)
+_PANEL = re.compile(r"<svg [^>]*>(.*?)</svg>", re.DOTALL)
+_LETTERS = re.compile(r"<text\b.*?</text>", re.DOTALL)
+_GRADIENT = re.compile(r'class="[^"]*\bg\b')
+_PLACES = re.compile(
+    r'<rect [^>]*?x="(?P<x>[-\d.]+)" y="(?P<y>[-\d.]+)" '
+    r'width="(?P<w>[\d.]+)" height="(?P<h>[\d.]+)"'
+    r'|<circle [^>]*?cx="(?P<cx>[-\d.]+)" cy="(?P<cy>[-\d.]+)"'
+    r'|(?<=[MLQ ])(?P<px>-?[\d.]+) (?P<py>-?[\d.]+)(?=[LQzv "])'
+)
+_WIDTH = 320  # of a panel, and of the room for it
+_MARGIN = 8
 _AFTER_THE_SEARCH = 950  # which collects at 900
 
 
 class learn_map(nodes.General, nodes.Element):  # noqa: N801 -- as docutils names nodes
     """Stands for the map until all pages are read."""
+
+
+class book_facts(nodes.General, nodes.Element):  # noqa: N801 -- as docutils names nodes
+    """Stands for what the book has, until all pages are read."""
+
+
+class BookFacts(SphinxDirective):
+    """How many messages, traps, pages and exercises there are."""
+
+    def run(self) -> list[nodes.Node]:
+        """Leave the place."""
+        return [book_facts()]
 
 
 class LearnMap(SphinxDirective):
@@ -81,6 +115,41 @@ def minutes(words: int, lines: int) -> int:
     return math.ceil(words / WORDS_A_MINUTE + lines / LINES_A_MINUTE)
 
 
+def shapes(html: str) -> str:
+    """The shapes of a picture, without its words, which would be too small; "" for other HTML.
+
+    Of several panels it is the one with most of a gradient, or else the first.
+
+    >>> box = '<rect x="9" y="9" width="82" height="9"/>'
+    >>> panel = f'<svg width="320"><text x="0">y</text>{box}</svg>'
+    >>> print(shapes(f'<div class="picture">{panel}</div>'))
+    <svg viewBox="1 1 98 25" width="31%"><rect x="9" y="9" width="82" height="9"/></svg>
+    """
+    picture = _PICTURE.search(html)
+    if picture is None:
+        return ""
+    panels = [_LETTERS.sub("", panel) for panel in _PANEL.findall(picture[1])]
+    drawn = max(panels, key=lambda panel: len(_GRADIENT.findall(panel)))
+    places = list(_corners(drawn))
+    if not places:
+        return ""
+    (left, right), (top, bottom) = ((min(one), max(one)) for one in zip(*places, strict=True))
+    wide, high = right - left + 2 * _MARGIN, bottom - top + 2 * _MARGIN
+    box = f"{left - _MARGIN:.0f} {top - _MARGIN:.0f} {wide:.0f} {high:.0f}"
+    return f'<svg viewBox="{box}" width="{min(100 * wide / _WIDTH, 100):.0f}%">{drawn}</svg>'
+
+
+def _corners(drawn: str) -> Iterator[tuple[float, float]]:
+    for found in _PLACES.finditer(drawn):
+        one = {name: float(value) for name, value in found.groupdict("0").items()}
+        yield (
+            one["x"] + one["cx"] + one["px"],
+            one["y"] + one["cy"] + one["py"],
+        )
+        if found["w"]:
+            yield one["x"] + one["w"], one["y"] + one["h"]
+
+
 def _around(node: nodes.Node) -> Iterator[nodes.Element]:
     while (node := node.parent) is not None:
         yield node
@@ -96,14 +165,16 @@ def _is_folded(node: nodes.Element) -> bool:
 
 def _measure(app: Sphinx, doctree: nodes.document) -> None:
     docname = app.env.docname
+    found = doctree.findall(nodes.Admonition)
+    app.env.metadata[docname]["exercises"] = sum("exercise" in one["classes"] for one in found)
     if docname.startswith("learn/") and docname != MAP:
         app.env.metadata[docname]["minutes"] = minutes(words(doctree), lines_of_code(doctree))
-        found = doctree.findall(nodes.Admonition)
-        app.env.metadata[docname]["exercises"] = sum("exercise" in one["classes"] for one in found)
+        drawn = (shapes(one.astext()) for one in doctree.findall(nodes.raw))
+        app.env.metadata[docname]["shapes"] = next(filter(None, drawn), "")
 
 
-def _write_map_again(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    return [MAP] if MAP in env.found_docs else []
+def _write_again(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    return [name for name in (MAP, env.config.root_doc) if name in env.found_docs]
 
 
 def _draw(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -111,6 +182,8 @@ def _draw(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         return
     for place in list(doctree.findall(learn_map)):
         place.replace_self(list(_map(app, docname)))
+    for place in list(doctree.findall(book_facts)):
+        place.replace_self(nodes.paragraph("", _facts(app), classes=["facts"]))
     if docname in path(app.env):
         _repeat_breath(doctree)
 
@@ -127,6 +200,7 @@ def _map(app: Sphinx, docname: str) -> Iterator[nodes.Node]:
         takes = _takes(one["minutes"], one["exercises"])
         items += nodes.list_item(
             "",
+            *_picture(one["shapes"]),
             nodes.paragraph("", "", nodes.strong("", "", link)),
             nodes.paragraph("", one.get("described", "")),
             nodes.paragraph("", "", nodes.Text(takes), *_done(env, page), classes=["learn-takes"]),
@@ -144,6 +218,28 @@ def _map(app: Sphinx, docname: str) -> Iterator[nodes.Node]:
         button = f'<button type="button">{escape(_("Forget my answers"))}</button>'
         html = f'<p class="exercise-progress"><span></span> {button}</p>'
         yield nodes.raw("", html, format="html")
+
+
+def _facts(app: Sphinx) -> str:
+    entries = load().entries
+    traps = sum(entry.kind == "trap" for entry in entries)
+    said = _(
+        "{messages} error messages, {traps} traps without one, {pages} pages to learn from, "
+        "{exercises} exercises. Outputs are those of torch {torch}."
+    )
+    return said.format(
+        messages=len(entries) - traps,
+        traps=traps,
+        pages=len(path(app.env)),
+        exercises=sum(one.get("exercises", 0) for one in app.env.metadata.values()),
+        torch=app.config.html_context["torch_version"],
+    )
+
+
+def _picture(drawn: str) -> list[nodes.Node]:
+    """Shapes as decoration: what they show is told on their page."""
+    html = f'<div class="picture learn-shapes" aria-hidden="true">{drawn}</div>'
+    return [nodes.raw("", html, format="html")] if drawn else []
 
 
 def _done(env: BuildEnvironment, page: str) -> list[nodes.Node]:
@@ -194,9 +290,11 @@ def _tell_place(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_node(learn_map)
+    app.add_node(book_facts)
     app.add_directive("learn-map", LearnMap)
+    app.add_directive("book-facts", BookFacts)
     app.connect("doctree-read", _measure)
-    app.connect("env-updated", _write_map_again)
+    app.connect("env-updated", _write_again)
     app.connect("doctree-resolved", _draw, priority=_AFTER_THE_SEARCH)
     app.connect("html-page-context", _tell_place)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

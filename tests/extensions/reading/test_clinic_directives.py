@@ -40,9 +40,6 @@ FRONT = """
 The search needs JavaScript.
 :::
 
-:::{clinic-index} count
-:::
-
 ## Most asked
 
 :::{clinic-index} top
@@ -158,14 +155,6 @@ def test_the_index_has_every_entry_under_its_page(clinic):
         found = re.search(rf'<strong><a [^>]*href="{path}">(.*?)</a></strong>', html)
         assert found
         assert text_of(found[1]) == group.title
-
-
-def test_the_number_of_entries_is_counted(clinic):
-    """Nobody types it."""
-    traps = sum(entry.kind == "trap" for entry in CATALOGUE.entries)
-    messages = len(CATALOGUE.entries) - traps
-    expected = f"In the book: {messages} messages and {traps} traps without one."
-    assert expected in text_of(clinic.html("clinic/index"))
 
 
 def test_only_the_front_pages_load_the_search(clinic):

@@ -96,7 +96,7 @@ def test_a_wrong_formula_fails_the_build(formulas):
 
 
 def test_only_pages_with_mathematics_load_its_style_and_font(formulas):
-    """Other pages are lighter by 45 kB."""
+    """Other pages are lighter by 20 kB."""
     html, _, site = formulas
     for name in ("temml.css", "math.woff2"):
         assert name in html

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from gradbook.understand.catalogue import load
 from pages import DOCS, LEARN, PATH
 from sites import HEADER, Site
 
@@ -24,6 +25,11 @@ FIRST = f"""
 # The `first` page
 
 After this page you can count. {"word " * 390}
+
+```{{raw}} html
+<div class="picture"><svg class="figure" role="img" aria-label="A box" width="320" height="90"
+viewBox="0 0 320 90"><text x="0">Title</text><path d="M8 8L40 30"/></svg><svg></svg></div>
+```
 
 :::{{admonition}} How to read
 :class: tip
@@ -78,7 +84,8 @@ def site(make_site) -> Site:
         described = f'myst: {{html_meta: {{description: "About {name}."}}}}\n---\n'
         header = HEADER.removesuffix("---\n") + described
         (folder / "learn" / f"{name}.md").write_text(header + text, encoding="utf-8")
-    front = "# Home\n\n```{toctree}\nlearn/index\nlearn/first\nlearn/second\nother\n```\n"
+    front = "# Home\n\n:::{book-facts}\n:::\n\n```{toctree}\nlearn/index\nlearn/first\n"
+    front += "learn/second\nother\n```\n"
     (folder / "index.md").write_text(front, encoding="utf-8")
     done = made.build()
     assert done.code == 0, done.log
@@ -101,6 +108,22 @@ def test_the_map_counts(site):
     assert "3 minutes, 1 exercise<" in first
     assert "1 minute, 0 exercises<" in second
     assert "Together: 4 minutes, 1 exercise. Minutes are counted: 200 words" in html
+
+
+def test_the_map_shows_the_shapes_of_the_pictures(site):
+    """Without letters and without a text of their own; a page without a picture has none."""
+    (first, second) = re.findall(r"<li>.*?</li>", article(site, "learn/index"), re.DOTALL)
+    shapes = '<svg viewBox="0 0 48 38" width="15%"><path d="M8 8L40 30"/></svg>'
+    assert f'<div class="picture learn-shapes" aria-hidden="true">{shapes}</div>' in first
+    assert "<svg" not in second
+
+
+def test_the_front_page_says_how_much_there_is(site):
+    """Counted: nobody types it."""
+    entries = load().entries
+    traps = sum(entry.kind == "trap" for entry in entries)
+    said = f"{len(entries) - traps} error messages, {traps} traps without one, 2 pages"
+    assert f'<p class="facts">{said} to learn from, 1 exercises. Outp' in article(site, "index")
 
 
 def test_each_page_has_its_place(site):
