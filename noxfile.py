@@ -6,6 +6,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,11 +110,21 @@ def new_page(session: nox.Session) -> None:
 
 @nox.session(name="docs-live", default=False)
 def docs_live(session: nox.Session) -> None:
-    """Serve the site and build it anew at each change."""
+    """Serve the site and build it anew at each change; `-- zh_TW` serves that language, too."""
     install(session, "live")
+    languages = [one for one in session.posargs if one in OTHERS]
+    options = [one for one in session.posargs if one not in OTHERS]
+    after = []
+    for language in languages:
+        trees = str(SITE.parent / f"doctrees-{language}")
+        command = [
+            *("sphinx-build", "--quiet", "--jobs", "auto", "--define", f"language={language}"),
+            *("--doctree-dir", trees, "docs", str(SITE / OTHERS[language])),
+        ]
+        after.append(f"--post-build={shlex.join(command)}")
     session.run(
         *("sphinx-autobuild", "--watch", "src", "--ignore", "**/_build/**"),
-        *("docs", str(SITE), *session.posargs),
+        *("--ignore", "**/*.mo", *after, "docs", str(SITE), *options),
     )
 
 

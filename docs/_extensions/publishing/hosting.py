@@ -2,11 +2,13 @@
 
 `html_baseurl` is the address of the site. The address of the sources is not the book's to know: the
 workflow that publishes it says so in GRADBOOK_REPOSITORY (and GRADBOOK_BRANCH); without it pages
-have no link to edit them, to their source, or to report a problem. A page that moves gets a line in
-the table `redirects`.
+have no link to edit them, to their source, or to report a problem. What is edited of a translated
+page is its translation; its source is the English page. A page that moves gets a line in the table
+`redirects`.
 """
 
 import os
+import posixpath
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -42,7 +44,14 @@ def _add_links(
     repository = options.get("source_repository")
     if not repository or doctree is None:
         return
-    place = f"{options['source_branch']}/docs/{page}{context['page_source_suffix']}"
+    suffix = context["page_source_suffix"]
+    place = f"{options['source_branch']}/docs/{page}{suffix}"
+    messages = f"locale/{app.config.language}/LC_MESSAGES"
+    translation = f"{page}{suffix.rpartition('.')[0]}.po"
+    if Path(app.srcdir, messages, posixpath.normpath(translation)).exists():
+        # The theme makes the link to edit a page of these.
+        context["theme_source_directory"] = f"docs/{messages}/"
+        context["page_source_suffix"] = translation.removeprefix(page)
     address = context.get("pageurl") or page
     if repository.startswith("https://github.com/"):
         form = "message.yml" if page == "clinic/index" else "claim.yml"

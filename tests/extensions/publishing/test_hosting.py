@@ -19,14 +19,18 @@ html_context = {{"torch_version": "9.8.7"}}
 """
 
 
-def build(make_site, settings, **variables):
-    """A site with the pages that the page for a wrong address leads to."""
+def build(make_site, settings, leaf="", **variables):
+    """A site with the pages that the page for a wrong address leads to; `leaf`: its messages."""
     site = make_site(settings, leaf="# Leaf\n", search="# Search\n")
     (site.folder / "docs" / "clinic").mkdir()
     site.write("clinic/index", "# Clinic\n")
     index = site.folder / "docs" / "index.md"
     text = index.read_text("utf-8").replace("leaf\n", "leaf\nclinic/index\n")
     index.write_text(text, encoding="utf-8")
+    if leaf:
+        messages = site.folder / "docs" / "locale" / "zh_TW" / "LC_MESSAGES" / "leaf.po"
+        messages.parent.mkdir(parents=True)
+        messages.write_text(leaf, encoding="utf-8")
     done = site.build(**variables)
     assert done.code == 0, done.log
     return site
@@ -60,6 +64,18 @@ def test_pages_can_be_edited_where_their_sources_are(site):
     """The page for a wrong address has no source."""
     assert 'href="https://github.com/an/owner/edit/main/docs/leaf.md"' in site.html("leaf")
     assert "/edit/main" not in site.html("404")
+
+
+def test_a_translated_page_is_edited_where_its_translation_is(make_site):
+    """Its source is the English page; one without a file of messages is edited there, too."""
+    settings = SETTINGS + 'language = "zh_TW"\nlocale_dirs = ["locale"]\n'
+    head = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n'
+    site = build(make_site, settings, leaf=head, GRADBOOK_REPOSITORY="https://github.com/an/owner")
+    docs = "https://github.com/an/owner/{}/main/docs/{}"
+    edited = docs.format("edit", "locale/zh_TW/LC_MESSAGES/leaf.po")
+    assert f'href="{edited}"' in site.html("leaf")
+    assert f'href="{docs.format("blob", "leaf.md")}"' in site.html("leaf")
+    assert f'href="{docs.format("edit", "clinic/index.md")}"' in site.html("clinic/index")
 
 
 def test_pages_lead_to_their_source_and_to_the_form_for_a_problem(site):
