@@ -19,6 +19,7 @@ The message search of the Clinic's front page gets the same catalogue, as a scri
 opened from a disk may not fetch a file.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -103,7 +104,7 @@ class Cure(_Texts):
         entry = load()[argument]
         yield "cures", self.block(_("Cure"), entry.cures)
         if entry.related:
-            links = ", ".join(_link(load()[one]) for one in entry.related)
+            links = _listed(_link(load()[one]) for one in entry.related)
             yield "related", [_("**{title}:** {text}").format(title=_("Related"), text=links)]
 
 
@@ -113,7 +114,7 @@ class VariantOf(_Texts):
     def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Its title, cause and cure; the argument is its source in the catalogue."""
         variant = _variants()[argument]
-        because = f"{self.said(variant.because)} {self.said(variant.tell)}"
+        because = _in_a_row(self.said(variant.because), self.said(variant.tell))
         cure = _titled(_("Cure"), self.said(variant.cure))
         yield "variant", (_titled(_text(variant.title)), "", because, "", cure)
 
@@ -149,6 +150,20 @@ def _link(entry: Entry) -> str:
     # A link with a text of its own: titles hold code, which an empty link would lose.
     title = _text(entry.title)
     return f"[{title[:1].upper()}{title[1:]}](#{entry.id})"
+
+
+def _listed(parts: Iterable[str]) -> str:
+    """Several things, with the mark that the language puts between them."""
+    return _("{one}, {other}").format(one="", other="").join(parts)
+
+
+def _in_a_row(*sentences: str) -> str:
+    r"""Sentences, with a space between them; Chinese has none after its marks.
+
+    >>> _in_a_row("One.", "Two."), ascii(_in_a_row("\u4e00\u3002", "\u4e8c\u3002"))
+    ('One. Two.', "'\\u4e00\\u3002\\u4e8c\\u3002'")
+    """
+    return re.sub(r"(?<=[\u3002\uff01\uff1f])\s+", "", " ".join(sentences))
 
 
 def _titled(title: str, text: str = "") -> str:

@@ -53,7 +53,8 @@ const SiteSearch = (() => {
     static weight = { page: 1.6, section: 1, term: 1.3, name: 1.2, message: 0.9 };
 
     // The best places, with the words that were found there.
-    find(query, count = 20) {
+    find(asked, count = 20) {
+      const query = asked.replace(/(?<=\p{Script=Han})\s+(?=\p{Script=Han})/gu, ""); // with or without a space
       const pairs = SiteSearch.pairs(query);
       // A word or three are hardly a message, but in Chinese they may be what people type.
       const boost = { title: 6, keys: pairs.size < 3 && !HAN.test(query) ? 1 : 3, top: 1.5, code: 0.4 };

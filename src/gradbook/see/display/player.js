@@ -273,7 +273,7 @@ class extends HTMLElement {
     if (!row) {
       return [make("p", {}, _("Forward is over: each box shows what it made. Play, and see the gradients come."))];
     }
-    const title = make("p", {}, `${fill(_("Step {at}"), { at })}: `,
+    const title = make("p", {}, `${fill(_("Step {at}:"), { at })} `,
       ...[...row.cells[1].cloneNode(true).childNodes].filter((one) => one.nodeName !== "BR"));
     title.querySelector("small")?.before(" ");
     return [title, ...row.cells[2].cloneNode(true).childNodes];
