@@ -114,15 +114,13 @@ def weight(tools: dict[str, tuple[Tool, str]]) -> tuple[Measurement, Measurement
 
 def graph_bars(found: dict[str, Measurement]) -> list[Bar]:
     """What was promised of graph() and replay()."""
-    walk, run = found["walk"].values, found["replay"].values
+    read, run = found["reading"].values, found["replay"].values
+    same = "in the time of a plain walk that reads the same"
+    # Not in the time of a bare walk: to look at what each node saved takes six times as long as
+    # that, before anything is done with it.
     each = [
-        Bar(
-            f"{name} of 10,000 nodes: in the time of a bare walk",
-            walk[name].median,
-            limit,
-            "at most",
-        )
-        for name, limit in (("graph(), x * c", 5), ("graph(), sin(x)", 5))
+        Bar(f"{name} of 10,000 nodes: {same}", read[name].median, 1.2, "at most")
+        for name in ("graph(), x * c", "graph(), sin(x)")
     ]
     return each + [
         Bar(f"{name}: in the time of backward()", run[name].median, limit, "at most")
@@ -152,7 +150,7 @@ def bars(found: dict[str, Measurement]) -> list[Bar]:
         Bar(f"no change: our time {again}", value("unchanged", BOOK), 1.5, most),
         Bar(f"a sentence changed: our time {again}", value("prose", BOOK), 1.5, most),
         Bar(f"a cell changed: our time {again}, plus its run", value("code", BOOK), 1.5, most),
-        Bar("graph() on 10,000 nodes: in the time of a bare walk", walk, 5, most),
+        Bar("graph() on 10,000 nodes that save nothing: in the time of a bare walk", walk, 5, most),
         Bar("graph() on 200 nodes: torchviz's time in ours", drawing, 5, least),
         Bar("GradientAccumulator: in the time of a loop by hand", ours, 1.05, most),
         Bar(
@@ -182,6 +180,7 @@ def main() -> int:
     rounds = options.rounds
     measurements: dict[str, Measurement] = {
         "walk": graphs.walks(5 * rounds),
+        "reading": graphs.readings(5 * rounds),
         "replay": graphs.passes(2 * rounds),
     }
     if options.graphs:

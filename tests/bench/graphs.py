@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradbook import graph, replay
 
 Walker = Callable[[Tensor], object]
+NODE_BY_NODE = "a plain walk that reads the same"
 LONG, SHORT = 10_000, 200
 MANY = 20  # short ones in a turn: one takes less than a millisecond
 TOO_LONG = 1_000  # for torchviz
@@ -40,6 +41,40 @@ def bare(tensor: Tensor) -> int:
             if following is not None:
                 stack.append(following)
     return len(seen)
+
+
+def node_by_node(tensor: Tensor) -> int:
+    """A plain walk that reads what graph() reads, one node after the other.
+
+    That is the name, what the operation made, and of each saved tensor its shape, type, version and
+    memory.
+    """
+    seen = {}
+    memory = {}
+    stack = [tensor.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        made = [(tuple(one.shape), one.dtype) for one in node._input_metadata]
+        saved = []
+        for name in saved_of(type(node)):
+            data = getattr(node, name).data
+            if data is not None:
+                storage = data.untyped_storage()
+                memory[storage.data_ptr()] = storage.nbytes()
+                saved.append((name, tuple(data.shape), data.dtype, data._version))
+        seen[node] = node.name(), made, saved
+        for following, _ in node.next_functions:
+            if following is not None:
+                stack.append(following)
+    return sum(memory.values())
+
+
+@functools.cache
+def saved_of(kind: type) -> list[str]:
+    """The names under which nodes of a class have what they saved."""
+    return [name for name in dir(kind) if name.startswith("_raw_saved_")]
 
 
 def chain(step: Callable[[Tensor], Tensor], count: int) -> Tensor:
@@ -77,6 +112,18 @@ def walks(rounds: int) -> Measurement:
         }
         values.update(take_turns(actions, "bare walk", rounds))
     return Measurement(f"walk {LONG:,} nodes", "bare walk", rounds, values)
+
+
+def readings(rounds: int) -> Measurement:
+    """graph() beside a plain walk that reads the same of each node."""
+    values = {}
+    for name, step in CHAINS.items():
+        actions = {
+            NODE_BY_NODE: functools.partial(seconds, node_by_node, step, LONG),
+            f"graph(), {name}": functools.partial(seconds, graph, step, LONG),
+        }
+        values.update(take_turns(actions, NODE_BY_NODE, rounds))
+    return Measurement(f"read {LONG:,} nodes", NODE_BY_NODE, rounds, values)
 
 
 def drawings(rounds: int) -> Measurement:
