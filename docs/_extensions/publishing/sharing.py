@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 
 SIZE = WIDTH, HEIGHT = 1200, 630
 _MARGIN, _LARGE, _SMALL = 80, 68, 36
+# The height at which the drawing begins.
+_DRAWN_FROM = 395
 _INK, _GREY, _PAPER, _BLUE, _ORANGE = "#1c1e21", "#5a5f66", "#ffffff", "#2d6cdf", "#e8590c"
 _TAG = re.compile(r"<[^>]+>")
 _HAN = r"[\u2e80-\uffef]"
@@ -79,7 +81,7 @@ def draw_card(title: str, description: str, site: str) -> Image.Image:
 
     Args:
         title: of the page; long ones are cut after two lines.
-        description: cut after three lines.
+        description: cut after three lines, or before it meets the drawing.
         site: the name that stands below.
     """
     card = _background().copy()
@@ -91,9 +93,10 @@ def draw_card(title: str, description: str, site: str) -> Image.Image:
         draw.text((_MARGIN, top), line, _INK, head)
         top += round(_LARGE * 1.25)
     top += _SMALL // 2
-    for line in _wrap(draw, description, body, 3):
+    height = round(_SMALL * 1.4)
+    for line in _wrap(draw, description, body, min(3, (_DRAWN_FROM - top) // height)):
         draw.text((_MARGIN, top), line, _GREY, body)
-        top += round(_SMALL * 1.4)
+        top += height
     draw.text((_MARGIN, HEIGHT - _MARGIN - _SMALL), site, _BLUE, foot)
     return card.quantize(32, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 

@@ -19,7 +19,6 @@ The message search of the Clinic's front page gets the same catalogue, as a scri
 opened from a disk may not fetch a file.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from sphinx.locale import _, get_translation
 from sphinx.util.docutils import SphinxDirective
 
 from gradbook.understand.catalogue import Entry, Variant, load, to_json
-from reading.wording import UNTRANSLATED, in_script
+from reading.wording import UNTRANSLATED, in_a_row, in_script
 
 _SEARCH_PAGE = "clinic/index"
 
@@ -114,7 +113,7 @@ class VariantOf(_Texts):
     def parts(self, argument: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Its title, cause and cure; the argument is its source in the catalogue."""
         variant = _variants()[argument]
-        because = _in_a_row(self.said(variant.because), self.said(variant.tell))
+        because = in_a_row(self.said(variant.because), self.said(variant.tell))
         cure = _titled(_("Cure"), self.said(variant.cure))
         yield "variant", (_titled(_text(variant.title)), "", because, "", cure)
 
@@ -155,15 +154,6 @@ def _link(entry: Entry) -> str:
 def _listed(parts: Iterable[str]) -> str:
     """Several things, with the mark that the language puts between them."""
     return _("{one}, {other}").format(one="", other="").join(parts)
-
-
-def _in_a_row(*sentences: str) -> str:
-    r"""Sentences, with a space between them; Chinese has none after its marks.
-
-    >>> _in_a_row("One.", "Two."), ascii(_in_a_row("\u4e00\u3002", "\u4e8c\u3002"))
-    ('One. Two.', "'\\u4e00\\u3002\\u4e8c\\u3002'")
-    """
-    return re.sub(r"(?<=[\u3002\uff01\uff1f])\s+", "", " ".join(sentences))
 
 
 def _titled(title: str, text: str = "") -> str:

@@ -30,7 +30,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.locale import _, get_translation
 
 from gradbook.understand.catalogue import Entry, load
-from reading.wording import UNTRANSLATED
+from reading.wording import UNTRANSLATED, in_a_row
 
 LIST, SETUP, OTHER = "clinic-entries", "entry-setup", "entry-other"
 _FIRST, _AFTER_THE_SEARCH = 10, 950  # the search, texts and downloads are made at 900
@@ -81,14 +81,16 @@ def description(entry: Entry) -> str:
     for first in ("", f"{title[:1].upper()}{title[1:]}."):
         said = first
         for sentence in sentences:
-            longer = f"{said} {sentence}".strip()
+            longer = in_a_row(said, sentence).strip()
             if len(longer) > _LONGEST_DESCRIPTION:
                 break
             said = longer
         if len(said) >= _SHORTEST_DESCRIPTION:
             return said
-    whole = " ".join([f"{title}.", *sentences])
-    return whole[: _LONGEST_DESCRIPTION - 2].rpartition(" ")[0] + " …"
+    whole = in_a_row(f"{title}.", *sentences)
+    cut = whole[: _LONGEST_DESCRIPTION - 2]
+    words = cut.rpartition(" ")[0]  # Chinese has few spaces
+    return f"{words if len(words) >= _SHORTEST_DESCRIPTION else cut} …"
 
 
 def changed_lines(one: str, other: str) -> tuple[list[int], list[int]]:

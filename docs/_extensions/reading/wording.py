@@ -278,13 +278,22 @@ def _of_catalogue(html: str, gettext: Callable[[str], str]) -> str | None:
     if cause is None:
         return None
     title, because, tell = (gettext(part) if part else "" for part in cause)
-    return _marked(f"{title}: {because} {tell}".strip())
+    return _marked(in_a_row(f"{title}: {because}", tell).strip())
 
 
 def _marked(text: str) -> str:
     """Escaped, with what stands in backquotes as code."""
     parts = text.replace("&", "&amp;").replace("<", "&lt;").split("`")
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
+
+
+def in_a_row(*sentences: str) -> str:
+    r"""Sentences, with a space between them; Chinese has none after its marks.
+
+    >>> in_a_row("One.", "Two."), ascii(in_a_row("\u4e00\u3002", "\u4e8c\u3002"))
+    ('One. Two.', "'\\u4e00\\u3002\\u4e8c\\u3002'")
+    """
+    return re.sub(r"(?<=[\u3002\uff01\uff1f])\s+", "", " ".join(sentences))
 
 
 def in_script(translations: dict[str, str]) -> str:

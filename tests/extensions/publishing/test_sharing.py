@@ -107,8 +107,8 @@ def test_a_card_is_the_same_every_time():
 
 
 def test_long_texts_are_cut():
-    """They stay off the name of the site, and off the edge."""
-    area = (0, 470, 800, 630)
+    """They stay off the name of the site, off the drawing, and off the edge."""
+    area, beside_the_drawing = (0, 470, 800, 630), (0, 395, 800, 500)
 
     def dark(title, description):
         card = sharing.draw_card(title, description, "Gradbook").convert("L")
@@ -116,4 +116,5 @@ def test_long_texts_are_cut():
 
     long, short = dark("word " * 60, "word " * 200), dark("", "")
     assert long.crop(area).getbbox() == short.crop(area).getbbox()
+    assert long.crop(beside_the_drawing).getbbox() is None
     assert long.getbbox()[2] <= 1200 - 60
