@@ -14,7 +14,7 @@ _SPOKEN = ("alt", "aria-label", "placeholder", "title")
 # Translations of `pseudo`, innermost first; some stand in others.
 _TRANSLATED = re.compile(r"⟦[^⟦⟧]*⟧")
 _WORD = re.compile(r"[A-Za-z_]{2,}")
-_NAMES = {"Gradbook", "pradyunsg"}
+_NAMES = {"Gradbook", "pradyunsg", "torch"}
 # Names of nodes, and of the columns of a History.
 _GIVEN = re.compile(
     r"[A-Z]\w*Backward|AccumulateGrad|CopySlices|grad|None"
@@ -29,12 +29,14 @@ class Page:
     Attributes:
         said: its texts, with the place of each: names of elements and classes around it.
         code: texts of its code and of what the code printed.
+        inline: code in its sentences.
         links: how often a link leads to a place; without those to another language.
         names: the places in it to which a link can lead.
     """
 
     said: list[tuple[str, str]] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
+    inline: list[str] = field(default_factory=list)
     links: Counter[str] = field(default_factory=Counter)
     names: set[str] = field(default_factory=set)
 
@@ -71,6 +73,8 @@ class _Reader(HTMLParser):
         names = {name for name, _ in self.open}
         if "pre" in names:
             self.page.code[-1] += data
+        elif names & {"code", "samp"}:
+            self.page.inline.append(data)
         elif not names & _SILENT:
             self.page.said.append((self._place(), data))
 
@@ -91,8 +95,10 @@ def read_html(html: str) -> Page:
 
 
 # Docstrings, which are part of the code, and the index of their names; a reference to a term of the
-# glossary, to which a translator gives a title.
-_STAYS = re.compile(r"dl\.py |genindextable|std-term")
+# glossary, to which a translator gives a title, or to a name of the package; code in a picture.
+_STAYS = re.compile(r"dl\.py |genindextable|std-term|reference internal title|svg\.figure text\.c ")
+# In the drawing of a model a box begins with a module: its name, its class, what it gives.
+_MODULE = re.compile(r"^(?:[\w.]+ +)?[A-Z]\w*(?: \([\d, ]*\))?(?=$| )")
 
 
 def untranslated(page: Page) -> list[tuple[str, str]]:
@@ -101,6 +107,7 @@ def untranslated(page: Page) -> list[tuple[str, str]]:
     What gradbook displays speaks of variables and nodes by their names.
     """
     code = set(_WORD.findall(" ".join(page.code)))
+    inline = set(_WORD.findall(" ".join(page.inline)))
     left = []
     for place, text in page.said:
         if _STAYS.search(place):
@@ -108,7 +115,11 @@ def untranslated(page: Page) -> list[tuple[str, str]]:
         rest, before = text, ""
         while rest != before:
             before, rest = rest, _TRANSLATED.sub(" ", rest)
+        if "gb-frame" in place or "gb-fold" in place:
+            rest = _MODULE.sub("", rest)
         words = set(_WORD.findall(rest)) - _NAMES
+        if place == "description":  # it is a sentence of the page, without the marks of code
+            words -= inline
         if "gradbook-" in place:
             words = {word for word in words - code if not _GIVEN.fullmatch(word)}
         if words:

@@ -257,7 +257,8 @@ def _extract(
     """Have the statements translated, where a page shows them."""
     places = document.findall(_Placeholder)
     if any(place["kind"] == "torch-versions" for place in places):
-        for page, one in _statements(facts):
+        # Those of the catalogue stand on pages of entries, and this builder makes none.
+        for page, one in [*_statements(facts), *of_catalogue()]:
             builder.catalogs["sphinx"].add(_shown(one), MsgOrigin(page, 1))
 
 

@@ -114,6 +114,9 @@ PARTS = (
     "from {name}",
     "to {name}",
     "grad {value}",
+    # a tensor with too many numbers to show
+    "{name} {shape}, norm {value}, from {low} to {high}",
+    "{name} {shape}, norm {value}",
     "{count} operation: {names}",
     "{count} operations: {names}",
     "{names}, and {count} more kinds",
@@ -151,6 +154,7 @@ _ELEMENT = re.compile(
 )
 # What is known of a node stands in a line, its parts apart by two spaces.
 _BETWEEN = {"caption": "(; )", "td": "(  )", "title": "(  )", "text": "( · )"}
+_VALUE = re.compile(r"(<data\b[^>]*>)([^<]*)(?=</data>)")
 _LABEL = re.compile(r'(aria-label=")([^"]*)(?=")')
 
 
@@ -214,7 +218,12 @@ def translate(html: str, gettext: Callable[[str], str], of_catalogue: Callable[[
         apart = re.split(_BETWEEN[name], inside) if name in _BETWEEN else [inside]
         return opening + "".join(sentence(text) for text in apart)
 
-    html = _ELEMENT.sub(element, html)
+    def value(found: re.Match[str]) -> str:
+        text = found[2].replace("&nbsp;", " ")
+        said = sentence(text)
+        return found[0] if said == text else found[1] + said
+
+    html = _VALUE.sub(value, _ELEMENT.sub(element, html))
     return _LABEL.sub(lambda found: found[1] + sentence(found[2]), html)
 
 

@@ -12,6 +12,7 @@ from translated import read_html, untranslated
 # Names of variables, files, inputs and functions; an entry, by its name.
 NAMES = (
     "x b y out sum detach loss weight bias test_wording py self other mean cos no-graph"
+    " float32"
     " Sequential Linear Model Tanh RNNCell first act cell weight_hh weight_ih bias_hh bias_ih"
 )
 
@@ -94,6 +95,13 @@ def by_module():
     return replay(loss, params=model)
 
 
+def many_numbers():
+    """Tensors of which only a summary is shown."""
+    torch.manual_seed(0)
+    model = nn.Linear(30, 30)
+    return replay(model(torch.ones(30, 30)).exp().sum(), params=model)
+
+
 def a_history():
     """Of a short training."""
     model = nn.Linear(2, 1)
@@ -119,7 +127,7 @@ def an_explanation():
             freed,
             a_folded_graph,
         ),
-        by_module,
+        *(by_module, many_numbers),
         *(a_history, an_explanation),
     ],
 )
