@@ -241,8 +241,16 @@ def test_examples_of_the_api_are_copied_without_prompts(open_page):
     compile(copied, "copied", "exec")
 
 
-@pytest.mark.parametrize("name", [PAGE, "search.html?q=register_hook"])
-@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        (PAGE, PHONE),
+        ("index.html", DESK),
+        ("clinic/errors/modified-in-place.html", PHONE),
+        ("search.html?q=register_hook", PHONE),
+        ("search.html?q=register_hook", DESK),
+    ],
+)
 def test_a_slow_machine_reacts_while_a_page_loads(browser, served, name, width):
     """At a quarter of the speed, all that blocks is under 200 ms, and nothing moves."""
     context = browser.new_context(viewport={"width": width, "height": 740})
@@ -251,25 +259,15 @@ def test_a_slow_machine_reacts_while_a_page_loads(browser, served, name, width):
     devtools = context.new_cdp_session(page)
     devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
     blocked = []
-    for _ in range(3):
+    for _ in range(3):  # the best of three: other programs take their time, too
         page.goto(served + name, wait_until="load")
         page.wait_for_timeout(1500)
         blocked.append(page.evaluate("window.blocked"))
         assert page.evaluate("window.shift") < 0.02
+        if blocked[-1] < 200:
+            break
     context.close()
-    assert min(blocked) < 200, "the best of three: other programs take their time, too"
-
-
-def test_paper_gets_the_text_alone(open_page):
-    """No side bar, no buttons, dark letters on white."""
-    page = open_page(PAGE, color_scheme="dark")
-    page.emulate_media(media="print")
-    for part in (".sidebar-drawer", ".toc-drawer", ".content-icon-container", ".copybtn"):
-        assert not page.locator(part).first.is_visible(), part
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
-        "rgb(255, 255, 255)",
-        "rgba(0, 0, 0, 0)",
-    )
+    assert min(blocked) < 200
 
 
 @pytest.mark.parametrize("name", PRINTED)

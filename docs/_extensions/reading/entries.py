@@ -578,8 +578,11 @@ def _tell_place(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
     """The side bar is that of the group; the source to be edited, too."""
-    if pagename in _groups() or "entry" in app.env.metadata.get(pagename, {}):
+    is_entry = "entry" in app.env.metadata.get(pagename, {})
+    if pagename in _groups() or is_entry:
         app.add_css_file("entries.css")
+    if is_entry:
+        app.add_css_file("entry.css", priority=900)  # after those of all pages
     group = app.env.metadata.get(pagename, {}).get("group")
     if group is None:
         return

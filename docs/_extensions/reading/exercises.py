@@ -185,6 +185,7 @@ def _put(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             for number, name in enumerate(names, 1)
             if name in data["rules"]
         )
+        cell["classes"].append("asked")
         place = cell.parent.index(cell) + 1
         cell.parent.insert(place, nodes.raw("", fields, format="html"))
     sentences = {name: _(text) for name, text in data["sentences"].items()}

@@ -186,6 +186,8 @@ def _draw(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         place.replace_self(nodes.paragraph("", _facts(app), classes=["facts"]))
     if docname in path(app.env):
         _repeat_breath(doctree)
+    if docname == app.config.root_doc:
+        _put_below(doctree)
 
 
 def _map(app: Sphinx, docname: str) -> Iterator[nodes.Node]:
@@ -256,6 +258,18 @@ def _takes(minutes: int, exercises: int) -> str:
     return f"{many.format(count=minutes)}, {others.format(count=exercises)}"
 
 
+def _put_below(doctree: nodes.document) -> None:
+    """Let a cell with the tag `below` stand after the next one, which it makes.
+
+    A style sheet that changed their order would do so when the first is seen already.
+    """
+    for cell in list(doctree.findall(nodes.container)):
+        if "tag_below" in cell["classes"]:
+            place = cell.parent.index(cell)
+            _, after = cell.parent.children[place : place + 2]
+            cell.parent[place : place + 2] = [after, cell]
+
+
 def _repeat_breath(doctree: nodes.document) -> None:
     """Put a copy of the last section before the first one, without its way on."""
     page = next(doctree.findall(nodes.section), None)
@@ -281,6 +295,8 @@ def _repeat_breath(doctree: nodes.document) -> None:
 def _tell_place(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
+    if pagename == app.config.root_doc:
+        app.add_css_file("home.css", priority=900)  # after those of all pages
     pages = path(app.env)
     if pagename in pages:
         context["step"], context["steps"] = pages.index(pagename) + 1, len(pages)

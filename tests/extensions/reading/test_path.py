@@ -21,6 +21,17 @@ MAP = """
 :::{learn-map}
 :::
 """
+MADE = """
+```{code-cell} python
+:tags: [below]
+made = "what is made"
+```
+
+```{code-cell} python
+:tags: [remove-input]
+print(made)
+```
+"""
 FIRST = f"""
 # The `first` page
 
@@ -85,8 +96,8 @@ def site(make_site) -> Site:
         header = HEADER.removesuffix("---\n") + described
         (folder / "learn" / f"{name}.md").write_text(header + text, encoding="utf-8")
     front = "# Home\n\n:::{book-facts}\n:::\n\n```{toctree}\nlearn/index\nlearn/first\n"
-    front += "learn/second\nother\n```\n"
-    (folder / "index.md").write_text(front, encoding="utf-8")
+    front += "learn/second\nother\n```\n\n" + MADE
+    (folder / "index.md").write_text(HEADER + front, encoding="utf-8")
     done = made.build()
     assert done.code == 0, done.log
     return made
@@ -124,6 +135,14 @@ def test_the_front_page_says_how_much_there_is(site):
     traps = sum(entry.kind == "trap" for entry in entries)
     said = f"{len(entries) - traps} error messages, {traps} traps without one, 2 pages"
     assert f'<p class="facts">{said} to learn from, 1 exercises. Outp' in article(site, "index")
+
+
+def test_a_cell_may_stand_below_what_it_makes(site):
+    """On the front page; the page as Markdown has them in the order in which they run."""
+    html = article(site, "index")
+    assert html.index("what is made\n</pre>") < html.index("tag_below")
+    text = (site.folder / "site" / "html" / "index.md").read_text("utf-8")
+    assert text.index("made = ") < text.index("what is made\n```")
 
 
 def test_each_page_has_its_place(site):
