@@ -207,6 +207,26 @@ def test_a_dot_travels_from_the_sender_to_the_receiver_with_the_number(play):
     assert sorted(seen(player, ".gb-edge .gb-grad")) == ["1", "1", "5", "6"]
 
 
+def test_the_travelling_number_stays_in_the_drawing(play):
+    """All the way, on edges beside which it has no room too: it is nowhere cut."""
+    page = play(square(), twice())
+    for player in page.locator("gradbook-player").all():
+        drawing = player.locator(".gb-stage svg").bounding_box()
+        player.get_by_role("slider").fill("0")
+        flights = 0
+        for _ in range(int(player.get_by_role("slider").get_attribute("max"))):
+            press(player, "One step forward")
+            for _ in range(30):
+                page.clock.run_for(100)
+                number = player.locator(".gb-dot text")
+                if number.count():
+                    flights += 1
+                    box = number.bounding_box()
+                    assert drawing["x"] - 3 <= box["x"]  # the halo of the letters counts
+                    assert box["x"] + box["width"] <= drawing["x"] + drawing["width"] + 3
+        assert flights > 5
+
+
 def test_parallel_edges_are_used_one_after_the_other(player):
     """The left gradient arrives, then the right one leaves."""
     forward(player)

@@ -345,16 +345,23 @@ class extends HTMLElement {
       if (said) {
         const text = draw("text", { x: 11, y: 4 }, said.textContent);
         edge.dot.append(text);
-        // It must not leave the drawing.
-        const box = line.getBBox(), wide = text.getComputedTextLength() + 14;
-        if (box.x + box.width + wide > svg.viewBox.baseVal.width) {
-          text.setAttribute("x", -11);
-          text.classList.add("gb-left");
+        // It must not leave the drawing: right of the dot, left of it, or else over the line, where
+        // it lets the dot pass, so that it covers neither box.
+        const box = line.getBBox(), wide = text.getComputedTextLength(), most = svg.viewBox.baseVal.width;
+        if (box.x + box.width + wide + 14 > most) {
+          if (box.x >= wide + 14) text.setAttribute("x", -11 - wide);
+          else {
+            edge.dot.put = (x, passed) => {
+              text.setAttribute("x", Math.max(3, Math.min(x - wide / 2, most - wide - 3)) - x);
+              text.setAttribute("y", 32 * passed - 12);
+            };
+          }
         }
       }
     }
     const eased = part * part * (3 - 2 * part);
     const { x, y } = line.getPointAtLength(line.getTotalLength() * (1 - eased));
+    edge.dot.put?.(x, eased);
     edge.dot.setAttribute("transform", `translate(${x} ${y})`);
   }
 
