@@ -45,6 +45,13 @@ def test_what_raises_stands_beside_what_works(open_page):
         assert not page.locator(".entry-sides").first.evaluate(CUT)
 
 
+@pytest.mark.parametrize("name", ["index.html", "clinic/errors/modified-in-place.html"])
+def test_a_wide_page_takes_the_room_that_there_is(open_page, name):
+    """Where contents come to stand beside other pages, it is narrower than it may be."""
+    page = open_page(name, 1320)
+    assert page.evaluate(SIDEWAYS) == 0
+
+
 def test_the_lines_that_differ_are_told_by_more_than_colour(open_page):
     """A bar stands before each; the sides have names."""
     page = open_page(PAGE)
