@@ -27,8 +27,8 @@ TRANSLATIONS = ROOT / "docs" / "locale" / "zh_TW" / "LC_MESSAGES"
 COMPLETE = True  # whether CI fails where a text has no translation
 # Each cell is run alone too, with what it needs; a proof is kept until something in it changes.
 PROVE = ("--define", "snippets_prove=1", "--define", "snippets_report=1")
-# A process of pytest for each core; the files of a page or a module stay together.
-SIDE_BY_SIDE = ("--numprocesses", "auto", "--dist")
+# A process of pytest for each core; the tests of a page or a module stay together.
+SIDE_BY_SIDE = ("--numprocesses", "logical", "--dist")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -133,7 +133,9 @@ def tests(session: nox.Session) -> None:
     """Run every test: the package, its docstrings, the cells of all pages, the extensions."""
     install(session, "test")
     # Named files are a part of the tests: their coverage says nothing of the whole.
-    whole = () if session.posargs else ("--cov", "--cov-report=term", *SIDE_BY_SIDE, "loadfile")
+    # In their own order short files come last: no process works alone on a long one at the end.
+    spread = (*SIDE_BY_SIDE, "loadfile", "--no-loadscope-reorder")
+    whole = () if session.posargs else ("--cov", "--cov-report=term", *spread)
     session.run("pytest", *whole, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
