@@ -99,6 +99,64 @@ THIN_OUT = """() => {
     seen.add(kind);
   }
 }"""
+# Axe is slowest where it compares letters with what lies behind them. Texts of one kind (in equal
+# elements, with equal styles) are told apart by none of its rules about contrast: of each kind
+# it is shown one that is in view. Of letters in drawings it never judges: they lie on shapes.
+MARK_ONE_OF_EACH_KIND = """() => {
+  const kinds = new Map(), shown = new Set();
+  const kind = e => {
+    if (!e) return "";
+    if (!kinds.has(e)) {
+      const s = getComputedStyle(e);
+      kinds.set(e, [kind(e.parentElement), e.tagName, e.className, e.getAttribute("style"),
+        s.color, s.backgroundColor, s.backgroundImage, s.opacity, s.textShadow, s.fontSize,
+        s.fontWeight, s.display, s.visibility, s.position, (e.control ?? e).disabled,
+        e.ariaDisabled].join(" "));
+    }
+    return kinds.get(e);
+  };
+  const inView = e => {
+    let box = e.getBoundingClientRect();
+    if (!box.width || !box.height) return false;
+    while ((e = e.parentElement)) {
+      const s = getComputedStyle(e), around = e.getBoundingClientRect();
+      if (s.overflowX !== "visible" && (box.left >= around.right || box.right <= around.left)
+        || s.overflowY !== "visible" && (box.top >= around.bottom || box.bottom <= around.top))
+        return e === document.documentElement || e === document.body;
+    }
+    return true;
+  };
+  // A link in a sentence is another kind than one that stands alone.
+  const inText = link => {
+    for (let e = link.parentElement; e; e = e.parentElement) {
+      const others = [...e.childNodes].filter(n => !n.contains(link)
+        && !n.querySelector?.("a, button") && !n.matches?.("a, button, ul, ol, dl, div"));
+      if (others.some(n => n.textContent.trim())) return true;
+      if (getComputedStyle(e).display !== "inline") return false;
+    }
+  };
+  const mark = (name, elements, kindOf) => {
+    for (const e of document.querySelectorAll(`[${name}]`)) e.removeAttribute(name);
+    const shown = new Set(), hidden = new Map();
+    for (const e of elements) {
+      const its = kindOf(e);
+      if (shown.has(its)) continue;
+      if (inView(e)) {
+        shown.add(its);
+        e.setAttribute(name, "");
+      } else if (!hidden.has(its)) hidden.set(its, e);
+    }
+    for (const [its, e] of hidden) if (!shown.has(its)) e.setAttribute(name, "");
+  };
+  const all = [...document.body.querySelectorAll("*")].filter(e => !(e instanceof SVGElement));
+  mark("data-text", all.filter(e => e.matches("input, select, textarea")
+    || [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim())), kind);
+  mark("data-link", all.filter(e => e.matches("a[href], [role=link]")), e => kind(e) + inText(e));
+}"""
+LOOK_AT_THESE = """axe.configure({rules: [
+  {id: "color-contrast", selector: "[data-text]"},
+  {id: "link-in-text-block", selector: "[data-link]"},
+]})"""
 COLOUR_RULES = ("color-contrast", "link-in-text-block")
 # Figures, outputs and drawings without a text; what lies inside of a named one is its part.
 UNNAMED = """() => [...document.querySelectorAll("article img, article svg, article canvas")]
@@ -230,7 +288,7 @@ def visit(
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
     seen.sideways = max(folded, page.evaluate(SIDEWAYS))
     seen.unnamed = page.evaluate(UNNAMED)
-    seen.violations = _axe(page, width)
+    seen.violations = _axe(page)
     seen.weight = weights[name] = sum(_compressed(url, served) for url in loaded)
     page.close()
     return seen
@@ -240,38 +298,25 @@ def _own(url: str, served: str) -> bool:
     return url.startswith((served, "data:", "blob:"))
 
 
-def _axe(page: "Page", width: int) -> list[str]:
-    """What axe finds, in light and in dark.
-
-    Rules about colours take most of the time, and the text of an article has the same colours at
-    every width: they are held against it in light on the phone and in dark at the desk.
-    """
+def _axe(page: "Page") -> list[str]:
+    """What axe finds: by all of its rules in light, by those about colours in dark too."""
     from axe_playwright_python.base import AXE_SCRIPT
 
     page.evaluate(THIN_OUT)
     page.evaluate(AXE_SCRIPT)
-
-    def run(context: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]:
-        options["resultTypes"] = ["violations"]
-        found = page.evaluate(
-            "([c, o]) => axe.run(c, o).then(r => r.violations)", [context, options]
-        )
-        assert isinstance(found, list)
-        return found
-
-    document: dict[str, Any] = {"include": [["html"]]}
-    rules = {rule: {"enabled": False} for rule in COLOUR_RULES}
-    found = [("light", run(document, {"rules": rules}))]
-    colours = {"runOnly": {"type": "rule", "values": list(COLOUR_RULES)}}
-    for theme in ("light", "dark"):
+    page.evaluate(LOOK_AT_THESE)
+    found = []
+    for theme, options in (("light", {}), ("dark", {"runOnly": [*COLOUR_RULES]})):
         page.emulate_media(color_scheme=theme)
-        whole = (theme == "light") == (width == PHONE)
-        context = document if whole else {**document, "exclude": [["article"]]}
-        found.append((theme, run(context, colours)))
+        page.evaluate(MARK_ONE_OF_EACH_KIND)
+        violations = page.evaluate(
+            "options => axe.run(options).then(results => results.violations)",
+            {"resultTypes": ["violations"], **options},
+        )
+        found += [(theme, rule) for rule in violations]
     return [
         f"{theme}: {rule['id']} ({rule['help']}): {node['html'][:160]} {node['failureSummary']}"
-        for theme, violations in found
-        for rule in violations
+        for theme, rule in found
         for node in rule["nodes"]
     ]
 
