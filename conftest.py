@@ -1,8 +1,16 @@
-"""What is measured of the tests."""
+"""What is measured of the tests: their coverage, and not how long an example takes."""
 
+import contextlib
 from typing import Any
 
 import pytest
+
+with contextlib.suppress(ModuleNotFoundError):  # not every session has it
+    from hypothesis import settings
+
+    # Other programs take their time, too: no example fails for being slow.
+    settings.register_profile("at any speed", settings.default, deadline=None)
+    settings.load_profile("at any speed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
