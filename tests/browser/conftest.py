@@ -62,6 +62,7 @@ HEAVY = {
     "deeper/build-your-own.html": (110, "the engine stands whole, beside a player and its tests"),
     "deeper/complex.html": (110, "figures of arrows in the plane, 5 kB that judge answers"),
     "deeper/kinks-and-nans.html": (107, "figures of kinks and of samples, 5 kB that judge answers"),
+    "howto/find-where-gradients-die.html": (108, "a model opened by module, with bars of norms"),
 }
 # Chinese takes up to three bytes a letter, and its words of scripts are a file of their own.
 CHINESE_MORE = {"clinic/index.html": 70, "search.html": 60}
