@@ -174,7 +174,7 @@ def test_the_origin_of_a_nan():
         (False, True, "out"),
         (False, False, None),
     ):
-        error = raised(lambda: program(keep_input, keep_output))  # noqa: B023
+        error = raised(lambda: program(keep_input, keep_output))  # noqa: B023 -- called at once
         finding = gave_nan(Case(error.__traceback__, str(error)))
         assert finding.subject == name
         assert finding.details == {"node": "SqrtBackward0"}
@@ -242,7 +242,7 @@ def test_a_result_is_no_update():
         x = torch.ones(3, requires_grad=True)
         y = x.unsqueeze(0)
         y.sum().backward()
-        y.grad.data  # noqa: B018
+        y.grad.data  # noqa: B018 -- it raises
 
     explanation, cure = none_grad(program)
     assert explanation.subject == "y"

@@ -662,7 +662,7 @@ def shared_part_without_a_name():
     """A function remembers the encoder's result; no variable of the frame is to blame."""
     weight = torch.ones(3, requires_grad=True)
 
-    def remember(cache={}):  # noqa: B006
+    def remember(cache={}):  # noqa: B006 -- what the test is about
         return cache.setdefault("features", weight.exp())
 
     loss = remember().sum()
