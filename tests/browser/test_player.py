@@ -107,6 +107,16 @@ def forward(player, steps=1):
         player.page.clock.run_for(5_000)
 
 
+def inked(text):
+    """Where the letters of a text of the drawing begin and end, without their halo."""
+    return text.evaluate(
+        """e => {
+          const {x, y, width} = e.getBBox(), to = e.getScreenCTM();
+          return [x, x + width].map(one => new DOMPoint(one, y).matrixTransform(to).x);
+        }"""
+    )
+
+
 def seen(player, selector):
     """The texts that are seen of those that match."""
     found = player.locator(selector).all()
@@ -221,10 +231,28 @@ def test_the_travelling_number_stays_in_the_drawing(play):
                 number = player.locator(".gb-dot text")
                 if number.count():
                     flights += 1
-                    box = number.bounding_box()
-                    assert drawing["x"] - 3 <= box["x"]  # the halo of the letters counts
-                    assert box["x"] + box["width"] <= drawing["x"] + drawing["width"] + 3
+                    left, right = inked(number)
+                    assert drawing["x"] <= left < right <= drawing["x"] + drawing["width"]
         assert flights > 5
+
+
+def test_no_line_is_seen_between_the_numbers_of_an_edge(play):
+    """Beside a comma a piece of the line is read as a 1 or as a minus: "[1, 1]", "[2,-3]"."""
+    x = torch.tensor([0.0, 4.0], requires_grad=True)
+    player = play(replay((x * 2).sum(), params={"x": x})).locator("gradbook-player")
+    player.get_by_role("slider").fill("1")
+    label = player.locator(".gb-edge .gb-grad").first
+    assert label.text_content() == "[1, 1]"
+    # The middle of the label is the space, and the line runs through it.
+    shown = label.evaluate(
+        """e => {
+          const {x, y, width, height} = e.getBoundingClientRect();
+          return {x: x + width / 2 - 2, y: y + height / 2 - 3, width: 4, height: 6};
+        }"""
+    )
+    with_line = player.page.screenshot(clip=shown)
+    player.locator(".gb-edge .gb-line").first.evaluate("e => e.style.visibility = 'hidden'")
+    assert player.page.screenshot(clip=shown) == with_line
 
 
 def test_parallel_edges_are_used_one_after_the_other(player):
@@ -306,9 +334,8 @@ def test_no_text_of_the_drawing_is_cut(player):
                 assert inner["x"] >= outer["x"]
                 assert inner["x"] + inner["width"] <= outer["x"] + outer["width"]
     for text in player.locator(".gb-edge text").all():
-        inner = text.bounding_box()
-        assert svg["x"] - 3 <= inner["x"]  # the halo of the letters counts
-        assert inner["x"] + inner["width"] <= svg["x"] + svg["width"] + 3
+        left, right = inked(text)
+        assert svg["x"] <= left < right <= svg["x"] + svg["width"]
 
 
 # States, keys, roles ----------------------------------------------------------------------------
@@ -437,6 +464,18 @@ def test_a_wide_drawing_and_the_panel_are_in_view_together(play):
     assert panel["y"] + panel["height"] - stage["y"] <= 800
 
 
+def test_the_count_of_steps_is_whole_where_room_is_scarce(play):
+    """It takes a second line, and the bar stays as high as it is."""
+    player = play(square()).locator("gradbook-player")
+    bar, counted = player.locator(".gb-bar"), player.locator(".gb-count")
+    high = bar.bounding_box()["height"]
+    player.locator(".gb-side").evaluate("e => { e.style.flex = '0 0 288px' }")
+    counted.evaluate("e => { e.textContent = '第 10 步, 共 12 步' }")
+    assert bar.evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert counted.evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert bar.bounding_box()["height"] == high
+
+
 def test_buttons_are_large_enough_for_a_finger(play):
     """At least 38 px each way."""
     player = play(square(), width=360, has_touch=True).locator("gradbook-player")
@@ -498,6 +537,46 @@ def test_fractions_are_numbers_and_words_are_not(player):
     assert field(player, "x[0]").input_value() == "0.3333"
     field(player, "x[0]").focus()
     assert field(player, "x[0]").input_value() == "0.333333333"
+
+
+def test_what_is_typed_takes_the_place_of_the_number(player):
+    """Reached by Tab, a rounded number is selected whole, as in any field."""
+    field(player, "x[1]").fill("-16/3")
+    field(player, "x[0]").focus()
+    player.page.keyboard.press("Tab")
+    player.page.keyboard.type("7")
+    player.page.clock.run_for(50)
+    assert field(player, "x[1]").input_value() == "7"
+    assert after(player) == [expected([1.0, 7.0, 3.0])]
+
+
+def test_no_number_is_cut_in_its_field(player):
+    """A longer one widens the fields of its leaf."""
+    field(player, "x[1]").fill("-5.3333e-7")
+    field(player, "x[0]").focus()
+    player.page.clock.run_for(50)
+    for one in player.get_by_role("spinbutton").all():
+        assert one.evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert field(player, "x[1]").input_value() == "-5.333e-07"
+
+
+@pytest.mark.parametrize("shape", [(9,), (2, 6)])
+def test_many_numbers_stay_in_the_column_of_a_phone(play, shape):
+    """A vector goes on in a second line; a matrix keeps its rows, and is scrolled."""
+    x = torch.ones(shape, requires_grad=True)
+    with record_lines():
+        loss = (x * x).sum()
+    page = play(replay(loss, params={"x": x}), width=360, height=740)
+    fields = page.get_by_role("spinbutton").all()
+    assert len(fields) == x.numel()
+    for number in (0, 5):
+        fields[number].fill("-5.333")
+        page.clock.run_for(50)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert all(one.evaluate("e => e.scrollWidth <= e.clientWidth") for one in fields)
+    if len(shape) == 2:
+        tops = [one.bounding_box()["y"] for one in fields]
+        assert len(set(tops[:6])) == len(set(tops[6:])) == 1
 
 
 def test_arrow_keys_change_a_number(player):

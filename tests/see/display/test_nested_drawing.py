@@ -285,6 +285,36 @@ def test_text_mermaid_and_dot_follow():
     assert len(nodes) == len(set(nodes)) == len(sketch_of(found, depth=2).items)
 
 
+def test_the_text_says_what_opened_modules_are_and_what_lies_in_them():
+    """As the frames of the drawing do; the model itself is told once, and not on each line."""
+    lines = recorded(Transformer(2)).to_text(depth=2).splitlines()
+    frames = [line for line in lines if line.startswith("opened: ")]
+    assert [line.split()[1] for line in frames] == ["Transformer", "layers.0", "layers.1", "head"]
+    assert frames[2].startswith("opened: layers.1  Layer (2, 3, 4)  ")
+    bare = [line for line in lines if "Backward0" in line]
+    assert any(line.endswith("  in layers.0") for line in bare)
+    assert any(line.endswith("  in layers.1") for line in bare)
+    assert not any(line.endswith("  in") or "  in Transformer" in line for line in lines)
+    assert not any("layers.0." in line and "  in layers.0" in line for line in lines)
+
+
+def test_the_text_of_a_cell_in_a_loop_says_what_ran_and_how_often():
+    """Class, size and calls stand in its text as in its drawing; a guess stays a guess."""
+    model = nn.ModuleDict({"cell": nn.LSTMCell(2, 3), "head": nn.Linear(3, 1)})
+    h = c = torch.zeros(1, 3)
+    with record_modules(model):
+        for _ in range(20):
+            h, c = model["cell"](torch.ones(1, 2), (h, c))
+        loss = model["head"](h).sum()
+    text = graph(loss, params=model).to_text()
+    assert "\nopened: cell  LSTMCell (1, 3)  84 parameters  20 calls  saved: " in text
+    assert re.search(r"\n300 nodes  .*  in cell\n", text)
+    h = c = torch.zeros(1, 3)
+    for _ in range(20):
+        h, c = model["cell"](torch.ones(1, 2), (h, c))
+    assert "\nopened: mostly cell  LSTMCell  " in graph(h.sum(), params=model).to_text()
+
+
 def test_every_box_lies_in_its_frame():
     """And no two boxes over each other."""
     found = recorded(Transformer(2))

@@ -40,7 +40,7 @@ const close = (one, other, part) => Object.is(one, other) || one === other
   || Math.abs(one - other) <= part * Math.max(Math.abs(one), Math.abs(other))
   || (one !== one && other !== other);
 const say = (element, text) => element.textContent === text || (element.textContent = text);
-const unbroken = (text) => text.replaceAll(", ", ",\u00a0");
+const unbroken = (text) => text.replace(/, (?!\[)/g, ",\u00a0"); // a line may end between two rows
 
 customElements.get("gradbook-player") || customElements.define("gradbook-player",
 class extends HTMLElement {
@@ -450,9 +450,7 @@ class extends HTMLElement {
         };
         spot.onpointerup = spot.onpointercancel = () => {
           spot.onpointermove = spot.onpointerup = spot.onpointercancel = null;
-          const field = this.fields.find((one) => one.id === id && one.at === at).field;
-          if (!moved) field.select();
-          field.focus({ preventScroll: true });
+          this.fields.find((one) => one.id === id && one.at === at).field.focus({ preventScroll: true });
         };
       };
       spot.onclick = (event) => event.stopPropagation();
@@ -468,7 +466,10 @@ class extends HTMLElement {
         field.setAttribute("aria-invalid", wrong);
         if (!wrong) this.set(id, at, number, field);
       };
-      field.onfocus = () => { field.value = String(+this.leaves[id][at].toPrecision(9)); };
+      field.onfocus = () => {
+        field.value = String(+this.leaves[id][at].toPrecision(9));
+        field.select(); // what is typed takes its place
+      };
       field.onblur = () => {
         this.typing = null;
         this.put();
@@ -496,8 +497,11 @@ class extends HTMLElement {
       }));
     }
     const numbers = make("span", { className: "gb-numbers", role: "group", "aria-label": name }, ...fields);
-    const wide = Math.max(3.4, ...value.map((one) => write(Number(one)).length * 0.62 + 1));
-    numbers.style.gridTemplateColumns = `repeat(${shape.length ? Math.min(shape.at(-1), 6) : 1}, ${wide}rem)`;
+    if (shape.length > 1) {
+      numbers.classList.add("gb-matrix");
+      numbers.style.gridTemplateColumns =
+        `repeat(${Math.min(shape.at(-1), 6)}, var(--gb-wide, 3.4rem))`;
+    }
     this.grads ??= [];
     const grad = make("output", {}, "");
     this.grads.push([`d${id}`, grad]);
@@ -548,6 +552,12 @@ class extends HTMLElement {
         field.removeAttribute("aria-invalid");
       }
       if (field.ariaValueNow !== String(number)) field.ariaValueNow = number;
+      // A longer number widens the fields of its leaf, and a shorter one leaves them as they are.
+      const { parentElement } = field, { length } = write(number);
+      if (length > (parentElement.letters ??= 3)) {
+        parentElement.letters = length;
+        parentElement.style.setProperty("--gb-wide", `${length * 0.62 + 1}rem`);
+      }
     }
     if (changed !== this.changed) {
       this.changed = changed;
@@ -580,6 +590,11 @@ class extends HTMLElement {
       text.setAttribute("textLength", text.room);
       text.setAttribute("lengthAdjust", "spacingAndGlyphs");
     } else if (text.hasAttribute("textLength")) text.removeAttribute("textLength");
+    const under = text.parentElement.querySelector(".gb-under"), most = Math.min(wide, text.room) + 4;
+    if (under && under.width.baseVal.value < most) {
+      under.setAttribute("x", text.x.baseVal[0].value - most / 2);
+      under.setAttribute("width", most);
+    }
   }
 
   // What a node is called for those who do not see it, and which one the keyboard reaches first.

@@ -295,7 +295,7 @@ def _data(number: str, value: Value | None) -> str:
 
 def _whole(numbers: str) -> str:
     """As HTML that is not broken within brackets."""
-    return escape(numbers).replace(", ", ",&nbsp;")
+    return escape(numbers).replace(", ", ",&nbsp;").replace(",&nbsp;[", ", [")
 
 
 def _short(value: Value | None) -> str:

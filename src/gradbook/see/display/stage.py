@@ -270,6 +270,12 @@ def _edge(
         _text(line, place[0], place[1] + _LEADING * number + 11.5)
         for number, line in enumerate(label)
     )
+    if label:  # the line must not be seen between its numbers
+        width = max(map(_width, label)) + 4.0
+        texts = (
+            f'<rect class="gb-under" x="{px(place[0] - width / 2)}" y="{px(place[1])}" '
+            f'width="{px(width)}" height="{px(_LEADING * len(label))}"/>{texts}'
+        )
     return (
         f'<g class="gb-edge" data-edge="{" ".join(map(str, edges))}" '
         f'data-src="{sketch.items[lower].nodes[0]}" data-dst="{sketch.items[upper].nodes[0]}">'

@@ -15,7 +15,8 @@ def to_text(graph: Drawn, sketch: Sketch) -> str:
     What a node was computed from stands below it. The longest line of inputs goes on without
     indentation, so that a chain stays a column; the other inputs branch off before.
     A node that is used in several places stands in full below one of them, with a mark such as
-    ``*1``; at the others, ``→ *1`` refers to it.
+    ``*1``; at the others, ``→ *1`` refers to it. Modules that are opened are told before the tree;
+    a line whose name does not tell its module says in which one it is.
 
     >>> import torch
     >>> from gradbook import graph
@@ -35,8 +36,11 @@ def to_text(graph: Drawn, sketch: Sketch) -> str:
     marks: dict[int, int] = {}
     shared = {item for _, item, _, full in rows if not full}
     lines = [sketch.title] + ([sketch.note] if sketch.note else [])
-    if sketch.by_module and not sketch.note and sketch.frames:
-        lines.append(f"inside of {'  '.join((sketch.frames[0].label, *sketch.frames[0].details))}")
+    # The module that is looked into, if there is one, stands around all others.
+    whole = int(sketch.by_module and not sketch.note)
+    for number, frame in enumerate(sketch.frames):
+        words = "inside of" if number < whole else "opened:"
+        lines.append("  ".join((f"{words} {frame.label}", *frame.details)))
     for prefix, item, count, full in rows:
         if item < 0:
             lines.append("")
@@ -46,6 +50,10 @@ def to_text(graph: Drawn, sketch: Sketch) -> str:
         text = (mark if full else f"→ {mark}") + described(one, len(graph.roots), full=full)
         if count > 1:
             text += f"  (reached by {count:,} edges)"
+        if full and one.frame is not None and one.frame >= whole:
+            around = sketch.frames[one.frame]
+            if around.module and f"{around.module}." not in f"{one.label} {one.name}":
+                text += f"  in {around.label}"
         if full and one.line:
             text += f"  # {one.line}"
         lines.append(prefix + text)
