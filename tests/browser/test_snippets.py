@@ -109,6 +109,26 @@ def test_the_keyboard_opens_moves_copies_and_leaves(open_page):
     assert page.evaluate(focused).startswith("copymenu")
 
 
+def test_an_open_menu_goes_along_with_the_page(open_page):
+    """A page that is still on its way to the button leaves it open; when it is gone, it closes."""
+    page = open_page(PAGES[1])
+    below = "{ const m = document.querySelector('[role=menu]:not([hidden])'); return m && "
+    below += "m.getBoundingClientRect().top - m.previousSibling.getBoundingClientRect().bottom; }"
+    button = page.locator("button.copymenu").nth(9)
+    assert button.evaluate("e => e.getBoundingClientRect().top > innerHeight")
+    button.focus()  # the page glides there
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=menuitem]:focus")
+    page.wait_for_timeout(1000)
+    assert page.evaluate(f"() => {below}") == pytest.approx(0, abs=1)
+    page.mouse.wheel(0, 60)
+    page.wait_for_timeout(300)
+    assert page.evaluate(f"() => {below}") == pytest.approx(0, abs=1)
+    page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+    page.wait_for_function("!document.querySelector('[role=menu]:not([hidden])')")
+    assert button.evaluate("e => e === document.activeElement")
+
+
 def test_a_finger_sees_and_hits_the_buttons(open_page):
     """They are there without hovering, and large enough."""
     page = open_page(PAGES[1], 360, permissions=CLIPBOARD, has_touch=True, is_mobile=True)

@@ -83,6 +83,25 @@ of_the_book.draw()
 print("seen")
 ```
 """
+SHEET = """
+# Sheet
+
+```{code-cell} python
+:tags: [remove-cell]
+from IPython.display import Markdown, display
+
+
+def run(text, source):
+    value = eval(text)
+    program = {"source": source, "result": repr(value)}
+    display(Markdown(text), metadata={"program": program})
+```
+
+```{code-cell} python
+:tags: [remove-input]
+run("1 + 1", "import numpy\\n1 + 1")
+```
+"""
 OTHER = """
 # Other
 
@@ -262,6 +281,23 @@ def test_a_drawing_whose_code_is_not_on_the_page_comes_as_itself(make_site, tmp_
     for text in ((html / "page.py").read_text("utf-8"), site.html("page")):
         assert "of_the_book" not in text
     assert "<pre>python -m pip install ipython\n</pre>" in site.html("page")
+
+
+def test_code_that_a_cell_shows_and_runs_comes_in_its_place(make_site, tmp_path):
+    """The function that ran it is not on the page: with the cell itself, a notebook would fail."""
+    site = make_site(SETTINGS, page=SHEET)
+    build = site.build()
+    assert build.code == 0, build.log
+    page = site.folder / "site" / "html" / "page.ipynb"
+    notebook = nbformat.read(page, as_version=4)
+    nbformat.validate(notebook)
+    (cell,) = (cell for cell in notebook.cells if cell.cell_type == "code")
+    assert cell.source == "import numpy\n1 + 1"
+    assert "pip install numpy" in notebook.cells[0].source
+    (before,) = cell.outputs
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert cell.outputs[0].data == before.data == {"text/plain": "2"}
+    assert "display(1 + 1)" in page.with_suffix(".py").read_text("utf-8")
 
 
 def test_a_page_that_runs_in_the_repository_alone_is_not_offered(make_site):

@@ -60,7 +60,7 @@
     }
   };
 
-  let open = null; // the menu that is open
+  let open = null; // the menu that is open, its button, and whether this has been in view
 
   const close = (back) => {
     if (!open) return;
@@ -68,6 +68,25 @@
     open.button.setAttribute("aria-expanded", "false");
     if (back) open.button.focus({ preventScroll: true });
     open = null;
+  };
+
+  // Cells cut off what does not fit into them: the menu lies on the window, below its button.
+  const place = (menu, button) => {
+    const { bottom, right, top } = button.getBoundingClientRect();
+    const below = bottom + menu.offsetHeight <= innerHeight || top < menu.offsetHeight;
+    menu.style.top = `${below ? bottom : top - menu.offsetHeight}px`;
+    menu.style.left = `${Math.max(4, right - menu.offsetWidth)}px`;
+  };
+
+  // The menu goes along with its button, to which the page may still be on its way, until the
+  // button leaves the window.
+  const follow = () => {
+    if (!open) return;
+    const { bottom, top } = open.button.getBoundingClientRect();
+    const inView = bottom > 0 && top < innerHeight;
+    if (!inView && open.seen) return close(open.menu.contains(document.activeElement));
+    open.seen = inView;
+    place(open.menu, open.button);
   };
 
   const makeItem = (text, note) => {
@@ -120,13 +139,9 @@
     const snippets = await load();
     fill(menu, input, button, snippets);
     menu.hidden = false;
-    // Cells cut off what does not fit into them: the menu lies on the window, below its button.
-    const { bottom, right, top } = button.getBoundingClientRect();
-    const below = bottom + menu.offsetHeight <= innerHeight || top < menu.offsetHeight;
-    menu.style.top = `${below ? bottom : top - menu.offsetHeight}px`;
-    menu.style.left = `${Math.max(4, right - menu.offsetWidth)}px`;
     button.setAttribute("aria-expanded", "true");
-    open = { menu, button };
+    open = { menu, button, seen: false };
+    follow();
     const items = [...menu.children];
     (last ? items.at(-1) : items[0]).focus({ preventScroll: true });
   };
@@ -181,7 +196,7 @@
     input.append(box);
   }
 
-  addEventListener("scroll", () => close(false), { passive: true });
+  addEventListener("scroll", follow, { passive: true });
   addEventListener("resize", () => close(false));
   document.addEventListener("click", (event) => {
     if (open && !open.menu.contains(event.target) && event.target !== open.button) close(false);
