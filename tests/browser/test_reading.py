@@ -292,15 +292,16 @@ def test_printed_pages_are_clean(open_page, name):
     assert page.evaluate(orange) == "#a8390a", "the one for a white ground"
 
 
-def test_the_cheat_sheet_is_one_sheet_of_paper(open_page):
+@pytest.mark.parametrize("folder", ["", "zh-tw/"])
+def test_the_cheat_sheet_is_one_sheet_of_paper(open_page, folder):
     """A4, and no line of it goes on in a second one."""
-    page = open_page("reference/cheat-sheet.html")
+    page = open_page(f"{folder}reference/cheat-sheet.html")
     printed = page.pdf(format="A4")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 794, "height": 1123})
     heights = page.evaluate(
-        """[...document.querySelectorAll("#cheat-sheet pre")].map(pre => {
+        """[...document.querySelectorAll("article pre")].map(pre => {
           const style = getComputedStyle(pre), room = parseFloat(style.paddingTop) * 2;
           const rows = pre.textContent.trimEnd().split("\\n").length;
           return (pre.clientHeight - room) / parseFloat(style.lineHeight) / rows;
