@@ -13,7 +13,7 @@ import re
 import signal
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,11 +38,13 @@ class Answer:
         outputs: from the asked line on, as in a notebook.
         said_before: whether anything was printed or shown before that line.
         error: what ended it, or None.
+        state: digests of what the names that were asked for stand for at the end, see `state`.
     """
 
     outputs: list[NotebookNode]
     said_before: bool
     error: str | None
+    state: dict[str, str | None] = field(default_factory=dict)
 
 
 class FreshProcesses:
@@ -69,15 +71,18 @@ class FreshProcesses:
     ) -> None:
         self._server.stop()
 
-    def run(self, source: str, first: int = 1, number: int = 1) -> Answer:
+    def run(
+        self, source: str, first: int = 1, number: int = 1, names: Sequence[str] = ()
+    ) -> Answer:
         """Run a program.
 
         Args:
             source: of the program.
             first: the line with which the part begins whose output is wanted.
             number: by which warnings and tracebacks name the program.
+            names: of which the state at the end is asked.
         """
-        request = {"source": source, "first": first, "number": number}
+        request = {"source": source, "first": first, "number": number, "names": list(names)}
         process, pieces = 0, []
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(self.timeout)
@@ -107,7 +112,8 @@ def _answer(said: dict[str, Any]) -> Answer:
         new_output("display_data", data=one["data"], metadata=one["metadata"])
         for one in said.get("outputs", [])
     ]
-    return Answer(repeatable(outputs), any(said.get("before", {}).values()), said["error"])
+    before = any(said.get("before", {}).values())
+    return Answer(repeatable(outputs), before, said["error"], said.get("state", {}))
 
 
 def repeatable(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -24,7 +24,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 sys.path.insert(0, str(Path(__file__).parent))
-from warm_server import end_with_parent, load, serve  # -- found through the line above
+from state import digest  # -- found through the line above
+from warm_server import end_with_parent, load, serve  # -- as above
 
 sys.path.pop(0)
 _MARK = "__gradbook_from_here__"
@@ -74,14 +75,17 @@ class Streams:
         }
 
 
-def run(shell: InteractiveShell, source: str, first: int, number: int) -> dict[str, Any]:
-    """Run a program; what it said from line `first` on.
+def run(
+    shell: InteractiveShell, source: str, first: int, number: int, names: list[str]
+) -> dict[str, Any]:
+    """Run a program; what it said from line `first` on, and what it left.
 
     Args:
         shell: as `prepare` made it.
         source: of the program.
         first: the line with which the part begins whose output is wanted.
         number: of the cell, for what names it.
+        names: of which the state at the end is asked.
     """
     streams = Streams()
     shell.display_pub = publisher = CapturingDisplayPublisher()
@@ -99,7 +103,9 @@ def run(shell: InteractiveShell, source: str, first: int, number: int) -> dict[s
     said = streams.since(before)
     outputs = publisher.outputs[before.get("outputs", 0) :]
     text = "".join(traceback.format_exception_only(error)).strip() if error else None
-    return {"before": before, "error": text, "outputs": outputs, **said}
+    there = [name for name in names if error is None and name in shell.user_ns]
+    state = {name: digest(shell.user_ns[name]) for name in there}
+    return {"before": before, "error": text, "outputs": outputs, "state": state, **said}
 
 
 class _Shown(DisplayHook):
@@ -153,7 +159,7 @@ def become_program(
         if "numpy" in sys.modules:  # Python's generator seeds itself anew after a fork
             sys.modules["numpy"].random.seed()
         try:
-            answer = run(shell, request["source"], request["first"], request["number"])
+            answer = run(shell, **request)
         except BaseException as error:
             answer = {"error": repr(error)}
         with contextlib.suppress(OSError):

@@ -1,12 +1,14 @@
 """Prove that a cell runs alone, with what it needs, and says what it says on its page.
 
 What it needs comes from the code (`slicing`), in several answers from a lean one to all cells
-above. Each is run in a fresh process; the first that says what the page says is taken.
+above. Each is run in a fresh process; the first that says what the page says is taken. Of it, those
+statements are left out without which the cell says the same, and leaves the same in all names that
+it mentions: from the code alone, a call may change what it is given.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
@@ -33,10 +35,11 @@ _HERE = Path(__file__).parents[1]
 # Python 3.11 counts the depth of a syntax tree for all threads together: two that make one at the
 # same time can fail with a SystemError.
 _READING = Lock()
+Needs = tuple[str, ...]
 _OURS = (
-    *(_HERE / "execution" / name for name in ("fresh.py", "fresh_server.py")),
+    *(_HERE / "execution" / name for name in ("fresh.py", "fresh_server.py", "state.py")),
     *(_HERE / "reading" / name for name in ("effects.py", "slicing.py")),
-    _HERE / "publishing" / "plain_forms.py",
+    *(_HERE / "publishing" / name for name in ("plain_forms.py", "proving.py")),
 )
 
 
@@ -209,7 +212,7 @@ class Proofs:
 def prove(
     cells: Sequence[Cell],
     known: Sequence[Snippet | None],
-    run: Callable[[str, int, int], Answer],
+    run: Callable[..., Answer],
     pool: ThreadPoolExecutor,
 ) -> list[Snippet | Broken | None]:
     """A snippet for each cell, or what is wrong.
@@ -226,34 +229,56 @@ def prove(
     # What a reader does not see may need modules that lie in the book's repository.
     page = Page([cell.source if cell.shown else "" for cell in cells])
 
+    def try_out(index: int, before: str) -> tuple[str, Answer]:
+        """What is wrong when a cell runs after `before`, and how that went."""
+        cell, source = cells[index], before + page.whole(index).text
+        offset = before.count("\n")
+        answer = run(source, offset + 1, cell.number, sorted(page.mentioned(index)))
+        said = answer.outputs if cell.heard else without_stderr(answer.outputs)
+        return answer.error or difference(cell.outputs, said, offset), answer
+
+    def shorten(index: int, scope: Scope, needs: Needs, whole: Answer) -> tuple[Needs, Answer]:
+        """What is left without statements whose changes the cell does not feel."""
+        out: set[int] = set()
+        left = [() if None in whole.state.values() else page.changes(index, scope)]
+        while left:
+            some = left.pop()
+            if not some:
+                continue
+            with _READING:
+                fewer = _before(page, index, scope, out | set(some))
+            why, answer = try_out(index, "".join(fewer))
+            if not why and answer.state == whole.state:
+                out |= set(some)
+                needs, whole = fewer, answer
+            elif len(some) > 1:
+                middle = len(some) // 2
+                left += [some[:middle], some[middle:]]
+        return needs, whole
+
     def prove_cell(index: int) -> Snippet | Broken | None:
         cell, ready = cells[index], known[index]
         if not cell.wants_snippet or ready is not None:
             return ready
         tried: set[str] = set()
         why = ""
-        slices = _slices(page, index)
-        while True:
+        for scope in Scope:
             with _READING:
-                scope, needs = next(slices, (None, ()))
-            if scope is None:
-                return Broken(why)
-            before = "".join(needs)
-            if before in tried:
+                needs = _before(page, index, scope)
+            if "".join(needs) in tried:
                 continue
-            tried.add(before)
-            offset = before.count("\n")
-            answer = run(before + page.whole(index).text, offset + 1, cell.number)
-            said = answer.outputs if cell.heard else without_stderr(answer.outputs)
-            why = answer.error or difference(cell.outputs, said, offset)
+            tried.add("".join(needs))
+            why, answer = try_out(index, "".join(needs))
             if not why:
-                plain = _plain(before + page.whole(index).text, run)
+                needs, answer = shorten(index, scope, needs, answer)
+                plain = _plain("".join(needs) + page.whole(index).text, run)
                 return Snippet((*needs, *plain), int(scope), answer.said_before)
+        return Broken(why)
 
     return list(pool.map(prove_cell, range(len(cells))))
 
 
-def _plain(snippet: str, run: Callable[[str, int, int], Answer]) -> tuple[str, ...]:
+def _plain(snippet: str, run: Callable[..., Answer]) -> tuple[str, ...]:
     """How it does without the package, as a comment, if a run shows that it does."""
     with _READING:
         if not plain_forms.needs_package(snippet):
@@ -265,10 +290,8 @@ def _plain(snippet: str, run: Callable[[str, int, int], Answer]) -> tuple[str, .
     return (forms,) if run(f"{_BLOCK}{plain}", 1, 1).error is None else ()
 
 
-def _slices(page: Page, index: int) -> Iterator[tuple[Scope, tuple[str, ...]]]:
-    """What may be enough, the shortest first."""
-    for scope in Scope:
-        *needs, cell = join([*page.needs(index, scope), page.whole(index)])
-        # What parts the cell from them belongs to them.
-        own = page.whole(index).text
-        yield scope, (*needs, cell.removesuffix(own)) if needs else ()
+def _before(page: Page, index: int, scope: Scope, without: Collection[int] = ()) -> Needs:
+    """What stands before a cell, with what parts it from the cell."""
+    whole = page.whole(index)
+    *needs, cell = join([*page.needs(index, scope, without), whole])
+    return (*needs, cell.removesuffix(whole.text)) if needs else ()

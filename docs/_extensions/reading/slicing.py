@@ -9,7 +9,7 @@ Nobody can know from the code alone what a call changes. So there are several an
 one to everything that stands above; the first that is seen to work is taken.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -140,15 +140,45 @@ class Page:
         lines = self.cells[cell]
         return Piece(cell, 1, len(lines), "\n".join(lines))
 
-    def needs(self, cell: int, scope: Scope) -> tuple[Piece, ...]:
-        """Earlier parts of the page on which a cell depends, in the order of the page."""
+    def needs(self, cell: int, scope: Scope, without: Collection[int] = ()) -> tuple[Piece, ...]:
+        """Earlier parts of the page on which a cell depends, in the order of the page.
+
+        Args:
+            cell: from 0.
+            scope: how much counts as needed.
+            without: statements whose changes do not count, see `changes`.
+        """
         if scope is Scope.ALL:
             return tuple(self.whole(one) for one in range(cell) if self.cells[one] != [""])
-        taken = _Search(self, cell, scope).taken
+        taken = _Search(self, cell, scope, without).taken
         if scope is Scope.CELLS:
             found = {self.statements[index].cell for index in taken}
             return tuple(self.whole(one) for one in sorted(found))
         return tuple(self._pieces(taken))
+
+    def changes(self, cell: int, scope: Scope) -> tuple[int, ...]:
+        """Statements that a cell needs for what they change alone, as far as the code says.
+
+        Nobody reads what they bind, and they neither seed, nor set, nor write a file. Whether the
+        cell feels the change, a run can tell.
+        """
+        if scope >= Scope.CELLS:
+            return ()
+        taken = _Search(self, cell, scope).taken
+        return tuple(
+            index
+            for index, names in sorted(taken.items())
+            if not names and not self._is_felt_elsewhere(self.statements[index].does)
+        )
+
+    @staticmethod
+    def _is_felt_elsewhere(does: Effects) -> bool:
+        return does.seeds or does.sets or does.writes_files
+
+    def mentioned(self, cell: int) -> set[str]:
+        """The names of the page that a cell binds or reads, in its functions too."""
+        own = [one for one in self.statements if one.cell == cell]
+        return set().union(*({*one.defines, *one.uses, *one.later} for one in own))
 
     def _pieces(self, taken: dict[int, set[str]]) -> Iterator[Piece]:
         last: Piece | None = None
@@ -366,9 +396,10 @@ class Page:
 class _Search:
     """Collects the statements that a cell needs."""
 
-    def __init__(self, page: Page, cell: int, scope: Scope) -> None:
+    def __init__(self, page: Page, cell: int, scope: Scope, without: Collection[int] = ()) -> None:
         self.page = page
         self.scope = scope
+        self._without = without
         self.taken: dict[int, set[str]] = {}
         self._asked: set[tuple[str, int, bool]] = set()
         own = [n for n, one in enumerate(page.statements) if one.cell == cell]
@@ -378,7 +409,7 @@ class _Search:
             self._need(self._left.pop())
 
     def _take(self, index: int, name: str | None = None) -> None:
-        if index >= self._start:
+        if index >= self._start or (name is None and index in self._without):
             return
         if index not in self.taken:
             self.taken[index] = set()

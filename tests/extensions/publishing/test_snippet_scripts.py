@@ -64,6 +64,34 @@ print(things)
 ```
 """
 
+CHANGES = """
+# Changes
+
+```{code-cell} python
+groups = []
+log = []
+
+
+def enter(name):
+    groups.append(name)
+    return name
+```
+
+```{code-cell} python
+enter("first")
+log.append(1)
+```
+
+```{code-cell} python
+entered = enter("second")
+print(entered)
+```
+
+```{code-cell} python
+log.append(2)
+```
+"""
+
 
 def snippets(site, name: str) -> list:
     """For each cell of a page the text before it, or what stands in its place."""
@@ -93,6 +121,19 @@ def test_each_cell_that_is_shown_has_what_it_needs(good):
         None,  # its code is not on the page
         "x = 3\n\n",
     ]
+
+
+def test_what_a_cell_does_not_feel_is_left_out(make_site):
+    """It says the same without it, and leaves the same in the names that it mentions."""
+    site = make_site(SETTINGS, changes=CHANGES)
+    build = site.build(*PROVE)
+    assert build.code == 0, build.log
+    *_, third, last = snippets(site, "changes")
+    assert "log" not in third
+    assert 'enter("first")' not in third
+    assert last == "log = []\n\nlog.append(1)\n\n", (
+        "the cell prints nothing, and the list is longer"
+    )
 
 
 def test_a_cell_on_the_page_has_the_number_of_its_snippet(good):

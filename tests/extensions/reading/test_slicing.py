@@ -117,6 +117,30 @@ def test_backward_reaches_what_a_function_of_the_page_reads():
     assert lines_before(*cells, "print(w.grad)")[-1] == "loss(3).backward()"
 
 
+def test_what_is_needed_for_its_changes_alone_can_be_left_out():
+    """With all that only it needs; a definition, a seed, a setting and a file cannot."""
+    page = Page(
+        [
+            "import torch\ntorch.manual_seed(0)\ntorch.set_default_dtype(torch.float64)",
+            "x = torch.rand(2)\ny = x * 2",
+            "y.sum().backward()",
+            "x.mul_(2)",
+            "print(x.grad)",
+        ]
+    )
+    changes = page.changes(4, Scope.LEAN)
+    assert [page.statements[one].cell for one in changes] == [2, 3]
+    shorter = [piece.text for piece in page.needs(4, Scope.LEAN, changes[:1])]
+    assert shorter[-2:] == ["x = torch.rand(2)", "x.mul_(2)"]
+    assert page.changes(4, Scope.ALL) == ()
+
+
+def test_a_cell_mentions_what_it_binds_and_reads():
+    """In its functions too; what these call has names of its own."""
+    page = Page(["a = b = c = 1", "def f():\n    return a", "def g():\n    return f() + b\nd = c"])
+    assert page.mentioned(2) == {"g", "f", "b", "c", "d"}
+
+
 def test_gradients_that_were_cleared_are_forgotten():
     """What wrote them before does not matter."""
     cells = ["x = leaf()", "x.sum().backward()", "x.grad = None", "(x * 2).sum().backward()"]
