@@ -9,12 +9,13 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.myst import CodeBlockParser
 
-from pages import DOCS, LEARN, PAGES, cells
+from pages import DOCS, HOWTO, LEARN, PAGES, cells
 
 ids = [str(path.relative_to(DOCS)) for path in PAGES]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=ids)
 learn = pytest.mark.parametrize("page", LEARN, ids=[path.stem for path in LEARN])
+howto = pytest.mark.parametrize("page", HOWTO, ids=[path.stem for path in HOWTO])
 
 
 @pages
@@ -76,6 +77,27 @@ def test_a_learn_page_has_its_parts(page):
     assert titles[-3:] == ["Try it", "What goes wrong here", "In one breath"]
     assert re.search(r"^Back to .*\. On to ", text, flags=re.MULTILINE)
     assert "expect_error(" in text
+
+
+@howto
+def test_a_recipe_and_its_check_fit_one_screen(page):
+    """From the title to the end of the first section: code that asserts, and at most 45 lines."""
+    body = page.read_text("utf-8").split("\n---\n", maxsplit=1)[1]
+    first = "## ".join(re.split(r"^## ", body, flags=re.MULTILINE)[:2])
+    seen = first.count("hide-input")  # folded: one line each
+    code = []
+    for options, source in re.findall(
+        r"^```\{code-cell\} python\n(---\n.*?\n---\n|:tags:.*?\n)?(.*?)^```$",
+        first,
+        flags=re.MULTILINE | re.DOTALL,
+    ):
+        assert "remove-input" not in options, "a picture stands before the recipe's end"
+        if not re.search(r"remove-cell|hide-input", options):
+            code += [line for line in source.splitlines() if line.strip()]
+    text = re.sub(r"^```.*?^```$|^%.*?$", "", first, flags=re.MULTILINE | re.DOTALL)
+    seen += len(code) + sum(1 for line in text.splitlines() if line.strip())
+    assert re.search(r"\bassert\b|assert_close", "\n".join(code)), "nothing says that it worked"
+    assert seen <= 45
 
 
 @pages
