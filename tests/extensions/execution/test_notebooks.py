@@ -115,6 +115,25 @@ def test_nothing_runs_when_nothing_changed(healthy):
     assert healthy.runs() == ["one", "two"]
 
 
+def test_what_its_tools_say_of_themselves_is_no_part_of_a_build(make_site):
+    """A theme of colours turns on the log of all programs; the profiler writes past the cell."""
+    profiled = """\
+    # One
+
+    ```{code-cell} python
+    import torch
+
+    with torch.profiler.profile() as seen:
+        torch.ones(3).sum()
+    assert seen.events()
+    ```
+    """
+    site = make_site('pygments_style = "a11y-high-contrast-light"\n', one=profiled)
+    build = site.build()
+    assert build.code == 0, build.log
+    assert not [line for line in build.log.splitlines() if "INFO" in line or "USDT" in line]
+
+
 def test_only_the_edited_page_runs_again(healthy):
     """Prose may change for nothing; code costs its own page."""
     page = healthy.folder / "docs" / "two.md"
