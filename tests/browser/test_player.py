@@ -887,19 +887,23 @@ def test_axe_finds_nothing(play):
 
 def test_on_paper_the_steps_are_printed(play):
     """The finished drawing and the table, with the numbers that were chosen; no buttons."""
+    from playwright.sync_api import expect
+
     page = play(square())
     player = page.locator("gradbook-player")
     forward(player)
     field(player, "x[0]").fill("-2")
     page.clock.run_for(50)
     page.emulate_media(media="print")
+    # Chromium tells the script of the change of medium with the frame that it draws next.
+    expect(player.locator(".gb-count")).to_have_text("step 5 of 5")
     assert not player.locator(".gb-side").is_visible()
     assert len(seen(player, ".gb-edge .gb-grad")) == 5
     rows = [words(one) for one in player.locator("tbody tr").all() if one.is_visible()]
     assert len(rows) == 5
     assert "[0, 2.667, 3.333] + [0, 2.667, 3.333] = [0, 5.333, 6.667]" in rows[3]
     page.emulate_media(media="screen")
-    assert count(player) == "step 2 of 5"
+    expect(player.locator(".gb-count")).to_have_text("step 2 of 5")
 
 
 def test_the_script_is_small():
