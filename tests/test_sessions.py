@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from codeop import CommandCompiler
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from pages import DOCS, LEARN, PAGES, PATH, cells
 SESSION = Path(__file__).with_name("session.py")
 # A cell in which this stands, with a reason, is not for a console.
 NOT_IN_A_CONSOLE = "# needs its source lines"
+# The cell that is a file, docs/examples/engine.py, as it is.
+IS_A_FILE = "to be read in one sitting"
 
 
 def failures(*arguments: str) -> list[str]:
@@ -38,6 +41,52 @@ def test_each_page_runs_in_a_console():
     names = [path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES if cells(path)]
     found = failures("console", *names)
     assert [one for one in found if NOT_IN_A_CONSOLE not in one] == []
+
+
+def untypable(source: str) -> str | None:
+    """The line at which the console of Python 3.12 and earlier refuses a cell; None if at none.
+
+    That console takes a line at a time. A blank line ends a block, and a block ends at a blank
+    line only.
+    """
+    compiled, waiting = CommandCompiler(), []
+    for line in [*source.splitlines(), ""]:
+        waiting.append(line)
+        try:
+            if compiled("\n".join(waiting), "<stdin>", "single") is not None:
+                waiting = []
+        except SyntaxError:
+            return line
+    return None
+
+
+@pytest.mark.parametrize("folder", ["learn", "howto", "deeper"])
+def test_each_cell_can_be_typed_into_a_console(folder):
+    """No blank line stands inside a block, and one after each."""
+    refused = [
+        f"{path.stem}, cell {number}: {line}"
+        for path in PAGES
+        if path.parent.name == folder
+        for number, (source, tags) in enumerate(cells(path), start=1)
+        if not {"remove-cell", "remove-input"} & set(tags) and IS_A_FILE not in source
+        if (line := untypable(source)) is not None
+    ]
+    assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("for i in range(3):\n    print(i)\n\nprint()", None),
+        ("if True:\n    x = [\n        1,\n\n    ]\nelse:\n    x = 2", None),
+        ("for i in range(3):\n    print(i)\nprint()", "print()"),
+        ("def f():\n    x = 1\n\n    return x", "    return x"),
+        ('text = """\nif True:\n    a\n\n    b\n"""', None),
+    ],
+)
+def test_where_a_console_refuses_a_cell(source, line):
+    """A blank line inside a block, or none after it; a bracket and a text are no block."""
+    assert untypable(source) == line
 
 
 def test_what_a_page_leaves_changed_is_found(tmp_path):
