@@ -950,7 +950,11 @@ class Encoding(UserDict):
 
 
 class Output(OrderedDict):
-    """An OrderedDict of a kind of its own."""
+    """An OrderedDict that forbids `update`, as the outputs of transformers do."""
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Refuses."""
+        raise RuntimeError("You cannot use update on an Output")
 
 
 class Pair(NamedTuple):
@@ -979,7 +983,7 @@ ONE = torch.ones(2)
         (ONE, "text"),
         {"x": ONE, "ids": [ONE]},
         OrderedDict(x=ONE),
-        Output(x=ONE),
+        Output([("x", ONE)]),
         defaultdict(list, {"x": ONE}),
         UserDict(x=ONE),
         Encoding(x=ONE),

@@ -422,7 +422,8 @@ def _move(value: Any, device: torch.device) -> Any:
         if not isinstance(value, MutableMapping):
             return type(value)(parts)  # type: ignore[call-arg] # as mappings are made
         moved: Any = copy.copy(value)
-        moved.update(parts)
+        for name, part in parts.items():
+            moved[name] = part  # not update(): some forbid it
         return moved
     if isinstance(value, tuple) and hasattr(value, "_make"):  # a named tuple
         return value._make(_move(one, device) for one in value)
