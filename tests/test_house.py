@@ -1,6 +1,8 @@
 """The house: imports of the package run one way and in no circle; type hints count."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,3 +52,50 @@ def test_a_wrong_import_is_noticed(tmp_path, file, line, contract):
     hint = f"\nfrom typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    {line}\n"
     path.write_text(path.read_text("utf-8") + hint, encoding="utf-8")
     assert contract in broken_contracts(tmp_path)
+
+
+def private_names(path: Path) -> set[str]:
+    """Names of torch that begin with one underscore, as a module writes them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "torch":
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.Attribute):
+            found.add(ast.unparse(node))
+    return {name for name in found if re.match(r"torch\b.*\._(?!_)", name)}
+
+
+def test_private_names_of_torch_stand_in_one_module():
+    """`torch._C` and the like; a change of torch is mended in one place."""
+    modules = sorted((ROOT / "src").rglob("*.py"))
+    using = {path.name for path in modules if private_names(path)}
+    assert using == {"torch_internals.py"}
+
+
+DESIGN = ROOT / "docs" / "about" / "design.md"
+PLACES = [ROOT, ROOT / "docs" / "_extensions", ROOT / "src" / "gradbook"]
+MADE = {".cache", ".cache/kept", ".cache/notebooks", ".cache/snippets"}  # by a build
+
+
+@pytest.mark.parametrize("name", ["design", "contributing", "benchmarks"])
+def test_what_the_pages_about_the_house_name_is_there(name):
+    """Each file and folder, by its whole path or by that below its house."""
+    text = (DESIGN.parent / f"{name}.md").read_text("utf-8")
+    named = set(re.findall(r"`(\.?\w[\w.-]*/[\w./-]+|\w+\.(?:py|toml|json))`", text)) - MADE
+    assert named
+    missing = {one for one in named if not any((place / one).exists() for place in PLACES)}
+    assert not missing
+
+
+def test_the_rooms_of_the_design_page_are_those_of_the_house():
+    """Its two tables have the wings of the package, and the rooms of the site's extensions."""
+    text = DESIGN.read_text("utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE))
+    assert rows == {"gradbook", *_parts(ROOT / "src" / "gradbook"), *_parts(PLACES[1])}
+
+
+def _parts(folder: Path) -> set[str]:
+    names = {path.name.removesuffix(".py") for path in folder.iterdir()}
+    return {name for name in names if re.fullmatch(r"[a-z]+", name)}

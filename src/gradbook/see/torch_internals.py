@@ -10,7 +10,7 @@ import gc
 import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, cast
@@ -674,6 +674,24 @@ def newer(roots: Iterable[Node | None], first: int) -> Iterator[Node]:
         seen.add(node)
         yield node
         stack.extend(child for child, _ in node.next_functions)
+
+
+def plain_tensors() -> AbstractContextManager[None]:
+    """Inside, reading an attribute of a tensor runs no code of a subclass or of a mode."""
+    return torch._C.DisableTorchFunction()
+
+
+def unobserved() -> AbstractContextManager[None]:
+    """Inside, an operation on a plain tensor runs no code of a mode, below autograd either."""
+    return torch._C._DisableTorchDispatch()
+
+
+def version_of(tensor: Tensor) -> int | None:
+    """How many in-place changes there were; None for a tensor that does not count them."""
+    try:
+        return tensor._version
+    except RuntimeError:  # made in inference mode
+        return None
 
 
 def _metadata(node: Node) -> dict[Any, Any]:

@@ -16,7 +16,7 @@ from gradbook.understand.answer import (
     place_of_caller,
     unreadable,
 )
-from gradbook.understand.culprit import Place, cut_in_module, cut_of, listed, plain_tensors
+from gradbook.understand.culprit import Place, cut_in_module, cut_of, listed
 from gradbook.understand.explanation import Explanation
 from gradbook.understand.hidden import Hidden, hidden_in
 from gradbook.understand.shards import Shards, shards_of
@@ -108,7 +108,7 @@ _MODULES = {
 
 def of_module(module: nn.Module, loss: Tensor | None) -> Explanation:
     """Explain the parameters of a module."""
-    with plain_tensors():
+    with torch_internals.plain_tensors():
         place = place_of_caller()
         subject = _name_of_module(module, place)
         try:

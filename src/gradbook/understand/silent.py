@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gradbook.see import torch_internals
 from gradbook.understand.culprit import Place
-from gradbook.understand.culprit.frames import unobserved
 from gradbook.understand.culprit.names import is_tensor, members, optimizers_in, submodules
 
 _MOST_NUMBERS = 20_000_000  # more take too long to look through
@@ -27,7 +27,7 @@ def _read(gradient: Tensor, look: Callable[[Tensor], int]) -> int:
     if type(gradient) is not Tensor or gradient.numel() > _MOST_NUMBERS:
         return 0
     try:
-        with torch.no_grad(), unobserved():
+        with torch.no_grad(), torch_internals.unobserved():
             numbers = gradient.coalesce().values() if gradient.is_sparse else gradient
             return look(numbers.detach())
     except (RuntimeError, NotImplementedError):  # no numbers: the meta device, a transform

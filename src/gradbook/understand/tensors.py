@@ -24,8 +24,6 @@ from gradbook.understand.culprit import (
     describe,
     fate_of_gradients,
     listed,
-    plain_tensors,
-    version_of,
     zeroed_since,
 )
 from gradbook.understand.culprit.names import (
@@ -134,7 +132,7 @@ _TENSORS = {
 
 def of_tensor(tensor: Tensor, loss: Tensor | None) -> Explanation:
     """Explain a tensor of any kind."""
-    with plain_tensors():
+    with torch_internals.plain_tensors():
         place = place_of_caller()
         name = name_at(tensor, place)
         try:
@@ -348,7 +346,7 @@ def _filled(
 
 def _read(tensor: Tensor) -> dict[str, str]:
     """What can be read off any tensor."""
-    version = version_of(tensor)
+    version = torch_internals.version_of(tensor)
     return {
         "tensor": describe(tensor),
         "is_leaf": str(tensor.is_leaf),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import programs
+from gradbook.see import torch_internals
 from gradbook.understand.culprit.frames import (
     Place,
     calling_place,
@@ -16,7 +17,6 @@ from gradbook.understand.culprit.frames import (
     passes_through,
     places,
     torch_locals,
-    version_of,
 )
 from gradbook.understand.culprit.names import function_of
 
@@ -34,8 +34,8 @@ def test_a_version_that_is_not_counted():
     """Tensors of inference mode have none."""
     with torch.inference_mode():
         uncounted = torch.ones(1)
-    assert version_of(uncounted) is None
-    assert version_of(torch.ones(1).add_(1)) == 1
+    assert torch_internals.version_of(uncounted) is None
+    assert torch_internals.version_of(torch.ones(1).add_(1)) == 1
 
 
 @dataclasses.dataclass

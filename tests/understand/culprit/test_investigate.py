@@ -243,7 +243,7 @@ def test_a_method_may_meet_any_error(entry):
     """Each way to look at a case, on cases of other entries: an answer, and no exception."""
     for source in ("E01", "E07b", "E40c", "E303", "E70", "E152b"):
         error = raised(RAISING[source])
-        with frames.plain_tensors():
+        with torch_internals.plain_tensors():
             assert isinstance(_METHODS[entry](Case(error.__traceback__, str(error))), Finding)
 
 

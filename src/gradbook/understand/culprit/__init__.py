@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from gradbook.see import torch_internals
 from gradbook.understand.catalogue import Entry
 from gradbook.understand.culprit import line
 from gradbook.understand.culprit.asked import (
@@ -20,7 +21,7 @@ from gradbook.understand.culprit.case import Case, Finding, describe, listed
 from gradbook.understand.culprit.cut import explain_cut, no_graph, tell_stops
 from gradbook.understand.culprit.edit import detached_in_place, modified_in_place
 from gradbook.understand.culprit.flow import of_module, requires_grad
-from gradbook.understand.culprit.frames import Place, calling_place, plain_tensors, version_of
+from gradbook.understand.culprit.frames import Place, calling_place
 from gradbook.understand.culprit.freed import graph_freed
 from gradbook.understand.culprit.line import one_tensor, written
 from gradbook.understand.culprit.passes import fate_of_gradients, zeroed_since
@@ -35,9 +36,7 @@ __all__ = [
     "fate_of_gradients",
     "investigate",
     "listed",
-    "plain_tensors",
     "source_of",
-    "version_of",
     "zeroed_since",
 ]
 
@@ -127,7 +126,7 @@ def investigate(error: BaseException, entry: Entry, message: str) -> Finding:
     """
     finding = Finding()
     try:
-        with plain_tensors():
+        with torch_internals.plain_tensors():
             case = Case(error.__traceback__, message)
             if case.place is not None:
                 finding.details["line"] = str(case.place.source)

@@ -9,13 +9,11 @@ import linecache
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from gradbook.see.lines import SourceLine
@@ -320,24 +318,3 @@ def names_of(frame: FrameType) -> dict[str, Any]:
 
 
 _OWN_REFERENCES = 3  # the frame, the variable, the argument of getrefcount
-
-
-# ---------------------------------------------------------------------- private names of torch
-
-
-def plain_tensors() -> AbstractContextManager[None]:
-    """Inside, reading an attribute of a tensor runs no code of a subclass or of a mode."""
-    return torch._C.DisableTorchFunction()
-
-
-def unobserved() -> AbstractContextManager[None]:
-    """Inside, an operation on a plain tensor runs no code of a mode, below autograd either."""
-    return torch._C._DisableTorchDispatch()
-
-
-def version_of(tensor: Tensor) -> int | None:
-    """How many in-place changes there were; None for a tensor that does not count them."""
-    try:
-        return tensor._version
-    except RuntimeError:  # made in inference mode
-        return None

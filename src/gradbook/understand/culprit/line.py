@@ -18,7 +18,7 @@ from gradbook.understand.culprit.case import (
     made_by,
     quoted,
 )
-from gradbook.understand.culprit.frames import torch_locals, unobserved
+from gradbook.understand.culprit.frames import torch_locals
 from gradbook.understand.culprit.names import (
     is_module,
     is_tensor,
@@ -109,7 +109,7 @@ def outside_zero_to_one(tensor: Tensor) -> bool:
     if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_floating_point():
         return False
     try:
-        with torch.no_grad(), unobserved():
+        with torch.no_grad(), torch_internals.unobserved():
             return bool(((tensor < 0) | (tensor > 1) | tensor.isnan()).any())
     except RuntimeError:  # there are no numbers: on the meta device, or inside a transform
         return False
