@@ -35,6 +35,7 @@ def test_two_calls_are_accepted_in_each_form(form, capsys):
         ([160, 80], "swapped"),
         ([40, 160], "first is the gradient of one pass"),
         ([40, 40], "what one pass gives"),
+        ([40, 80], "Both numbers are after two passes"),
         ([80, 80], "Both are what torch gives"),
         (80, "Give both"),
         ([80, 150], "1 of 2 numbers are wrong"),

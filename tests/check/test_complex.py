@@ -94,14 +94,24 @@ def test_wrong_differences_are_explained(answer, message):
 
 
 def test_autograd_cannot_answer_in_place_of_differences():
-    """The values that f gives have no graph."""
+    """The values that f gives have no graph, and the reader is told what to do instead."""
 
     def cheating(f, z):
         z = z.detach().requires_grad_()
         return torch.autograd.grad(f(z), z)[0]
 
-    with pytest.raises(RuntimeError, match="does not require grad"):
+    with pytest.raises(WrongAnswer, match="move z a little"):
         checks.by_differences(cheating)
+
+
+def test_an_error_of_the_answer_itself_passes_through():
+    """Only the missing graph is explained."""
+
+    def broken(f, z):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        checks.by_differences(broken)
 
 
 def right_rule(z, g):

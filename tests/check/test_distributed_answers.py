@@ -89,6 +89,7 @@ def test_wrong_factors_are_explained(numbers, message):
         ([1, 8, 8], "one all-reduce for each bucket"),
         ([1, 8, 1], "passes, not all-reduces"),
         ([0, 24, 24], "the last one still exchanges"),
+        ([24, 3, 24], "The first two are swapped"),
         ([21, 24, 24], "the number that no_sync saves"),
         (3, "Give three numbers"),
         ([3.001, 24, 24], "whole number"),

@@ -63,6 +63,8 @@ def test_bytes_are_accepted_in_each_form(answer, capsys):
         ([8000, 0], "who else holds y and z"),
         ([8000, 4000], "neither exp has run"),
         ([12000, 12000], "x is not saved"),
+        ([12000, 8000], "Before: x is not saved"),
+        ([2000, 2000], "how many numbers are held"),
         (8000, "Give two numbers"),
         ([8000.5, 8000], "whole number"),
         ([4000, 8000], "1 of 2 numbers are wrong"),
@@ -157,6 +159,10 @@ def test_wrong_functions_are_told_why(answer, message):
     [
         (3, "expected your function"),
         (lambda one, other, x: one, "must return two tensors, got Tensor"),
+        (
+            lambda one, other, x: torch.autograd.grad([one, other], x),
+            "must return two tensors, got tuple of 1",
+        ),
         (lambda one, other, x: (None, None), "got NoneType and NoneType"),
     ],
 )

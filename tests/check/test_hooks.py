@@ -79,6 +79,33 @@ def assigns_grad(tensor, most):
     return right_limit(tensor, most)
 
 
+def cuts_grad(tensor, most):
+    """Cut what is in .grad, when the gradient has arrived."""
+
+    def cut(leaf):
+        leaf.grad.clamp_(-most, most)
+
+    return tensor.register_post_accumulate_grad_hook(cut)
+
+
+def returns_grad(tensor, most):
+    """The same, and return what no such hook may return."""
+    return tensor.register_post_accumulate_grad_hook(lambda leaf: leaf.grad.clamp_(-most, most))
+
+
+def fails_later(tensor, most):
+    """A hook that raises in the second pass."""
+    calls = []
+
+    def cut(gradient):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("a fault of its own")
+        return gradient.clamp(-most, most)
+
+    return tensor.register_hook(cut)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -90,12 +117,20 @@ def assigns_grad(tensor, most):
         (no_handle, "should return what ends it"),
         (wrong_handle, "still cut"),
         (assigns_grad, "changes the .grad of x"),
+        (cuts_grad, "Only .grad is cut"),
+        (returns_grad, "Only .grad is cut"),
     ],
 )
 def test_a_wrong_limit_is_told_why(answer, message):
     """Edits in place, one-sided cuts and lost handles have messages."""
     with pytest.raises(WrongAnswer, match=message):
         check.hooks.limit(answer)
+
+
+def test_an_error_of_the_hook_itself_passes_through():
+    """It is not taken for a mistake of another kind."""
+    with pytest.raises(RuntimeError, match="a fault of its own"):
+        check.hooks.limit(fails_later)
 
 
 def norms_by(keep):
@@ -195,7 +230,8 @@ def another_parameter(model, loss):
         (without_pass, "norm before this pass"),
         (by_grad, "is not the sum of the earlier gradient"),
         (no_grad_left, "is not the sum of the earlier gradient"),
-        (last_name, "The keys should be the names"),
+        (last_name, "Only last is there: a function made in a loop"),
+        (lambda model, loss: {"weight": 1.0}, "The keys should be the names"),
         (hooks_left, "A hook is left behind"),
         (another_parameter, "norm of another parameter"),
         (lambda model, loss: {}, "yours are none"),

@@ -27,7 +27,8 @@ def test_passes_are_accepted_in_each_form(answer, capsys):
         ([10_000, 10_000, 1], "not a single entry"),
         ([500, 20], "The third number is missing"),
         ([500.5, 20, 1], "whole number"),
-        ([501, 22, 1], "2 of 3 numbers are wrong"),
+        ([501, 22, 1], "counted the forward evaluations"),
+        ([502, 22, 1], "2 of 3 numbers are wrong"),
     ],
 )
 def test_wrong_passes_are_told_why(answer, message):

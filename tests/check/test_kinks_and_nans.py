@@ -100,7 +100,8 @@ def test_single_draws_are_accepted_in_each_form(form, capsys):
     ("numbers", "message"),
     [
         ([4, -4 / 3, 0], "multiply each with its cost"),
-        ([12, 4 / 3, 2], "1 of 3 numbers are wrong"),
+        ([12, 4 / 3, 2], "slope of its logarithm is negative"),
+        ([12, 5 / 3, 2], "1 of 3 numbers are wrong"),
         ([12, 4 / 3, 4], "slope is negative"),
         ([12, -4 / 3, 16 / 3], "not with a half each"),
         ([3, -1, 2], "those of their logarithms"),

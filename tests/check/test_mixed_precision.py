@@ -126,7 +126,8 @@ def test_a_cured_loss_is_accepted(loss_of, capsys):
 @pytest.mark.parametrize(
     ("loss_of", "message"),
     [
-        (lambda p, y: ((p - y) ** 2).mean(), "square has overflowed"),
+        (lambda p, y: ((p - y) ** 2).mean(), "square has overflowed: your loss is float16"),
+        (lambda p, y: ((p.float() - y.float()) ** 2).mean().half(), "return what comes"),
         (lambda p, y: ((p - y) ** 2).float().mean(), "square has overflowed"),
         (lambda p, y: ((p - y).float() ** 2).mean(), "p - y has overflowed"),
         (F.mse_loss, "That is F.mse_loss"),

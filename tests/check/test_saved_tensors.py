@@ -33,7 +33,7 @@ def test_bytes_are_accepted_in_each_form(form, capsys):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (20000, "both save x"),
+        (20000, "both save x.* the product itself is kept by nobody"),
         (12000, "One tensor is missing"),
         (4000, "That is how many numbers are kept"),
         (16004, "too large"),

@@ -55,6 +55,8 @@ def second_call(answer: Numbers) -> None:
                 torch.tensor([once, kept])
             ),
             "That is what one pass gives; there are two.": torch.tensor([once, once]),
+            "Those are one pass and two passes in torch. Both numbers are after two passes: by the "
+            "rule of torch, and where each number keeps its gradient.": torch.tensor([once, added]),
             "Both are what torch gives. Where a and b keep their gradients, the second pass starts "
             "from more.": torch.tensor([added, added]),
             "Give both: as in torch, and where each number keeps its gradient.": (

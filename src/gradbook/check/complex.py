@@ -82,8 +82,16 @@ def by_differences(answer: object) -> None:
             leaf = point.clone().requires_grad_()
             (right,) = torch.autograd.grad(case(leaf), leaf)
             given = point.clone()
-            with leaves_no_trace("measured(f, z)", z=given):
-                found = measured(_values_only(case), given)
+            try:
+                with leaves_no_trace("measured(f, z)", z=given):
+                    found = measured(_values_only(case), given)
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+                raise WrongAnswer(
+                    "f gives values here, and no graph: move z a little, and look how much f "
+                    "changes."
+                ) from error
             found = found.detach() if isinstance(found, Tensor) else torch.as_tensor(found)
             if found.numel() != 1:
                 raise WrongAnswer(f"It returns {found.numel()} numbers: one complex one is wanted.")

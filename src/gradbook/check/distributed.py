@@ -131,6 +131,9 @@ def all_reduces(answer: Numbers) -> None:
             "These are passes, not all-reduces, and around backward() alone no_sync changes "
             "nothing.": three(1, passes, 1),
             "Around all but the last, the last one still exchanges.": three(0, each, each),
+            "The first two are swapped: under no_sync nothing is exchanged.": three(
+                each, once, each
+            ),
             "The first is the number that no_sync saves: the last micro-batch is what is left.": (
                 three(each - once, each, each)
             ),

@@ -90,6 +90,10 @@ def bytes_held(answer: Numbers) -> None:
             "Before is right. The product has freed y and z, but exp saved y and z as well, "
             "and neither exp has run.": torch.tensor([before, one]),
             "x is not saved: exp saves its result.": torch.tensor([3 * one, 3 * one]),
+            "Before: x is not saved, exp saves its result.": torch.tensor([3 * one, after]),
+            "That is how many numbers are held; each has 4 bytes.": torch.tensor(
+                [before // 4, after // 4]
+            ),
             "Give two numbers: before the last line, and after it.": before,
         },
         counts=True,
@@ -130,9 +134,11 @@ def two_gradients(answer: object) -> None:
             ) from error
         held = graph(shared).saved_nbytes
     if not isinstance(found, (tuple, list)) or len(found) != 2:
+        shown = type(found).__name__
+        if isinstance(found, (tuple, list)):
+            shown += f" of {len(found)}"
         raise TypeError(
-            f"both(one, other, x) must return two tensors, got {type(found).__name__}: "
-            "return of_one, of_other"
+            f"both(one, other, x) must return two tensors, got {shown}: return of_one, of_other"
         )
     first, second = found
     if isinstance(first, tuple) or isinstance(second, tuple):

@@ -70,6 +70,8 @@ def limit(answer: object) -> None:
             "Another tensor got the cut gradient: you edited the one that came in place. Return a "
             "new one."
         )
+    if torch.equal(passed["x"], slopes) and torch.equal(passed["x.grad"], cut):
+        raise WrongAnswer(_TOO_LATE)
     _judge(
         passed["x"],
         cut,
@@ -132,6 +134,11 @@ def norms_of_pass(answer: object) -> None:
         }
         shown = dict(found)
         torch.autograd.backward(3 * model())
+    if list(shown) == names[-1:]:
+        raise WrongAnswer(
+            f"Only {names[-1]} is there: a function made in a loop sees the last value of the "
+            "loop's names. Give it the name of its turn, as in def keep(gradient, name=name)."
+        )
     if sorted(map(str, shown)) != sorted(names):
         raise WrongAnswer(
             f"The keys should be the names of the parameters, {', '.join(names)}; yours are "
@@ -162,6 +169,11 @@ def norms_of_pass(answer: object) -> None:
         )
     print("Right. A tensor hook sees what this pass brings; .grad is the sum of all passes.")
 
+
+_TOO_LATE = (
+    "Only .grad is cut, after the gradient has arrived, and a result has none. Cut it on its way, "
+    "with register_hook."
+)
 
 _AFTER = {
     "A": "a post-accumulate hook runs when .grad is written, after the tensor hooks of the leaf",
@@ -206,7 +218,14 @@ def _limited(function: Callable[..., object], *, removed: bool) -> dict[str, Ten
             )
         handle.remove()
     of_x, of_y = torch.autograd.grad(((x + y) * slopes).sum(), [x, y])
-    return {"x": of_x, "y": of_y}
+    try:
+        torch.autograd.backward((x * slopes).sum())
+    except RuntimeError as error:
+        if "post accumulate grad hooks" not in str(error):
+            raise
+        raise WrongAnswer(_TOO_LATE) from error
+    assert x.grad is not None
+    return {"x": of_x, "y": of_y, "x.grad": x.grad}
 
 
 def _judge(found: Tensor, wanted: Tensor, mistakes: dict[str, Tensor]) -> None:

@@ -44,6 +44,9 @@ def passes(answer: Numbers) -> None:
             "The third number is missing: the gradient of the loss.": torch.tensor(
                 [RESULTS, INPUTS]
             ),
+            "You counted the forward evaluations too: passes alone are wanted.": torch.tensor(
+                [RESULTS + 1, INPUTS + 2, 1]
+            ),
         },
         counts=True,
     )

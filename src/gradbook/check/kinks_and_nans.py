@@ -156,6 +156,9 @@ def single_draws(answer: Numbers) -> None:
             "The probability of tails is 1 - p: its slope is negative.": three(
                 one, -other, chance * one - (1 - chance) * other
             ),
+            "The probability of tails is 1 - p: the slope of its logarithm is negative.": three(
+                one, -other, mean
+            ),
             "The average is taken with the probabilities p and 1 - p, not with a half each.": three(
                 one, other, (one + other) / 2
             ),

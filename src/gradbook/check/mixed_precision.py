@@ -211,6 +211,11 @@ def cured_loss(answer: object) -> None:
                 raise WrongAnswer(f"loss_of must return a tensor, not {type(loss).__name__}.")
             if loss.numel() != 1:
                 raise WrongAnswer(f"It returns {loss.numel()} numbers: take the mean.")
+            if not loss.isfinite() and loss.dtype == torch.float16 and p_values == [300.0]:
+                raise WrongAnswer(
+                    "The square has overflowed: your loss is float16. Convert p and y first, and "
+                    "return what comes, in float32."
+                )
             if not loss.isfinite():
                 raise WrongAnswer(message)
             if not torch.isclose(loss.double(), wanted.detach(), rtol=1e-3):

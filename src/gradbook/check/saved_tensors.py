@@ -27,7 +27,7 @@ def kept_bytes(answer: Numbers) -> None:
     Right. x for the sine and the cosine, both factors for the product, and the result of exp.
     >>> kept_bytes(20000)
     Traceback (most recent call last):
-    gradbook.check.answers.WrongAnswer: sin and cos both save x: one storage, so it counts once.
+    gradbook.check.answers.WrongAnswer: sin and cos both save x: one storage, so it counts once. ...
     """
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.ones(NUMBERS, requires_grad=True)
@@ -38,13 +38,13 @@ def kept_bytes(answer: Numbers) -> None:
         report.nbytes,
         right="x for the sine and the cosine, both factors for the product, and the result of exp.",
         mistakes={
-            "sin and cos both save x: one storage, so it counts once.": report.references * one,
+            "sin and cos both save x: one storage, so it counts once. exp saves its result only: "
+            "the product itself is kept by nobody.": report.references * one,
             "One tensor is missing: sin and cos save x, the product its factors, exp its result.": (
                 report.nbytes - one
             ),
             "That is how many numbers are kept; each has 4 bytes.": report.nbytes // 4,
             "That is one tensor: sin, cos, the product and exp save more than one.": one,
-            "exp saves its result only: the product itself is kept by nobody.": report.nbytes + one,
         },
         counts=True,
     )
