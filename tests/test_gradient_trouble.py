@@ -17,8 +17,9 @@ each = pytest.mark.parametrize("step", STEPS)
 
 
 def snippets(step):
-    """What a reader is to run: cells that are not folded, without their assertions."""
-    cells = [cell for cell in CELL.findall(STEPS[step][1]) if "hide-input" not in cell]
+    """What a reader is to run: cells that are shown and not folded, without their assertions."""
+    found = CELL.findall(STEPS[step][1])
+    cells = [cell for cell in found if "hide-input" not in cell and "remove-cell" not in cell]
     return [re.split(r"^assert ", cell, maxsplit=1, flags=re.M) for cell in cells]
 
 
