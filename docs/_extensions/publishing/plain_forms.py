@@ -66,7 +66,7 @@ def _caught(call: ast.Call, node: ast.With, lines: list[str]) -> str:
             "with warnings.catch_warnings(record=True) as found:\n"
             '    warnings.simplefilter("always")\n'
             f"{indent(body, '    ')}\n"
-            "print(found[0].message)"
+            'print(f"{found[0].category.__name__}: {found[0].message}")'
         )
     return (
         f"try:\n{indent(body, '    ')}\nexcept {kind} as error:\n"

@@ -55,10 +55,10 @@ def test_a_block_that_must_fail_is_try_and_except():
 
 
 def test_a_block_that_must_warn_records_the_warning():
-    """And prints its text."""
+    """And prints it as the package does, with its kind."""
     plain = to_plain(WARNS)
     assert not needs_package(plain)
-    assert printed(plain) == "old\n"
+    assert printed(plain) == "UserWarning: old\n" == printed(WARNS)
 
 
 def test_a_training_is_a_loop():
