@@ -9,6 +9,7 @@ from myst_parser.config.main import MdParserConfig
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 LEARN = sorted(path for path in (DOCS / "learn").glob("*.md") if path.stem != "index")
+DEEPER = sorted((DOCS / "deeper").glob("*.md"))
 HOWTO = sorted((DOCS / "howto").glob("*.md"))
 # The pages of the Learn path, as the front page lists them.
 PATH = re.findall(

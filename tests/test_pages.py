@@ -9,12 +9,14 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.myst import CodeBlockParser
 
-from pages import DOCS, HOWTO, LEARN, PAGES, cells
+from pages import DEEPER, DOCS, HOWTO, LEARN, PAGES, cells
+from reading.path import LINES_A_MINUTE, WORDS_A_MINUTE
 
 ids = [str(path.relative_to(DOCS)) for path in PAGES]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=ids)
 learn = pytest.mark.parametrize("page", LEARN, ids=[path.stem for path in LEARN])
+deeper = pytest.mark.parametrize("page", DEEPER, ids=[path.stem for path in DEEPER])
 howto = pytest.mark.parametrize("page", HOWTO, ids=[path.stem for path in HOWTO])
 
 
@@ -77,6 +79,23 @@ def test_a_learn_page_has_its_parts(page):
     assert titles[-3:] == ["Try it", "What goes wrong here", "In one breath"]
     assert re.search(r"^Back to .*\. On to ", text, flags=re.MULTILINE)
     assert "expect_error(" in text
+
+
+@deeper
+def test_a_deeper_page_is_read_in_about_twenty_minutes(page):
+    """Its prose and the code that is not folded, at the pace by which the map of Learn counts."""
+    shown = [
+        source
+        for source, tags in cells(page)
+        if not any(tag.startswith(("hide-", "remove-")) for tag in tags)
+    ]
+    lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
+    body = page.read_text("utf-8").split("\n---\n", maxsplit=1)[1]
+    prose = re.sub(
+        r"^(```|\$\$).*?^\1$|^(%|:::|:class:|\().*?$", "", body, flags=re.MULTILINE | re.DOTALL
+    )
+    minutes = len(prose.split()) / WORDS_A_MINUTE + lines / LINES_A_MINUTE
+    assert 8 < minutes < 20.5
 
 
 @howto
