@@ -348,6 +348,15 @@ def _numbers(app: Sphinx, name: str, facts: dict[str, Facts]) -> nodes.Node:
     return _table(["", *columns.values()], rows)
 
 
+def listed(count: int) -> int:
+    """How many of some pages are named; one more is named, too, in place of a count.
+
+    >>> [listed(count) for count in (3, 8, 9, 10)]
+    [3, 8, 9, 8]
+    """
+    return count if count <= _LISTED + 1 else _LISTED
+
+
 def _add_uses(app: Sphinx, name: str, description: addnodes.desc, facts: dict[str, Facts]) -> None:
     """Say below an object of the package which pages use it."""
     signature = description.next_node(addnodes.desc_signature)
@@ -362,12 +371,12 @@ def _add_uses(app: Sphinx, name: str, description: addnodes.desc, facts: dict[st
     if not pages:
         return
     text = nodes.paragraph("", "", nodes.strong("", _("Used on")), nodes.Text(" "))
-    for number, page in enumerate(pages[:_LISTED]):
+    for number, page in enumerate(pages[: listed(len(pages))]):
         if number:
             text += nodes.Text(" · ")  # titles have commas
         text += _link(app, name, page, _title(app, page))
-    if len(pages) > _LISTED:
-        text += nodes.Text(" " + _("and {} more pages").format(len(pages) - _LISTED))
+    if more := len(pages) - listed(len(pages)):
+        text += nodes.Text(" " + _("and {} more pages").format(more))
     text["classes"].append("used-on")
     description[-1] += text
 
