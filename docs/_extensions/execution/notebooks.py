@@ -189,8 +189,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     os.environ.setdefault("PYTHONHASHSEED", "0")
     # The profiler writes two lines for each use, past the cell's output, into what a build says.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    # Each process that runs cells would warn that no debugger can stop in Python's own modules.
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     # A theme of colours sets up the root logger when it is imported: what each client says of
     # itself at level INFO, a line a page, would be shown.
     logging.getLogger("traitlets").setLevel(logging.WARNING)
