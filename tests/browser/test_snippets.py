@@ -57,6 +57,24 @@ def test_what_is_copied_runs_and_prints_what_the_page_prints(open_page, tmp_path
     assert LINE.sub("", done.stdout).endswith(LINE.sub("", printed))
 
 
+def test_the_cheat_sheet_has_a_program_for_each_block(open_page):
+    """As told on the sheet a block may have lines that raise; what is copied runs to its end."""
+    page = open_page("reference/cheat-sheet", permissions=CLIPBOARD)
+    blocks = page.locator("article div.tag_program")
+    assert blocks.count() == 7
+    block = blocks.nth(2)
+    block.locator("div.highlight-python").hover()
+    block.locator("button.copymenu").click()
+    item = block.locator("[role=menuitem]").nth(1)
+    item.wait_for(state="visible")
+    item.click()
+    page.wait_for_function("document.querySelector('.copied').textContent")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert "with suppress(RuntimeError):" in copied
+    done = subprocess.run([sys.executable, "-c", copied], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_first_choice_is_the_cell_alone(open_page):
     """As the button beside the menu copies it; both say what was copied."""
     page = open_page(PAGES[1], permissions=CLIPBOARD)

@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 import nbformat
 from docutils import nodes
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sphinx.application import Sphinx
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
@@ -102,10 +102,6 @@ def make_notebook(blocks: Iterable[str | int], cells: Sequence[Cell]) -> Noteboo
 
 
 def _code_cell(cell: Cell) -> NotebookNode:
-    if program := _program(cell):
-        result = {"text/plain": program["result"]}
-        outputs = [new_output("execute_result", result)] if program["result"] else []
-        return new_code_cell(program["source"], outputs=outputs)
     made = new_code_cell(_source(cell), outputs=copy.deepcopy(list(cell.outputs)))
     if not cell.shown:
         made.metadata["jupyter"] = {"source_hidden": True}
@@ -119,22 +115,11 @@ def _source(cell: Cell) -> str:
 
     It is made by a module that a reader does not have.
     """
-    if program := _program(cell):
-        return str(program["source"])
     drawn = [one.data[_SVG] for one in cell.outputs if _SVG in one.get("data", {})]
     if cell.shown or not drawn:
         return cell.source
     shown = "\n".join(f"display(SVG({_quoted(svg.strip())}))" for svg in drawn)
     return f"from IPython.display import SVG, display\n\n{shown}"
-
-
-def _program(cell: Cell) -> dict[str, Any]:
-    """What a cell that shows code, but not its own, gives to be run: source, and what it shows.
-
-    It stands in the metadata of what the cell shows, under the name "program".
-    """
-    found = (one.get("metadata", {}).get("program") for one in cell.outputs if not cell.shown)
-    return next(filter(None, found), {})
 
 
 def _quoted(text: str) -> str:

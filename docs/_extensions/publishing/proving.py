@@ -21,6 +21,7 @@ from myst_nb.core.config import NbParserConfig
 from myst_nb.core.read import create_nb_reader
 from myst_parser.config.main import MdParserConfig
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 
 from execution.fresh import Answer, difference, repeatable
 from publishing import plain_forms
@@ -55,6 +56,7 @@ class Cell:
         reason: why it has no snippet, from its metadata; empty if it has one.
         shown: whether its code is on the page.
         heard: whether what it prints to stderr is.
+        program: whether its code is that of a program which it shows, in place of its own.
     """
 
     source: str
@@ -64,6 +66,7 @@ class Cell:
     reason: str = ""
     shown: bool = True
     heard: bool = True
+    program: bool = False
 
     @property
     def wants_snippet(self) -> bool:
@@ -141,9 +144,28 @@ def cells_of(path: Path, cache: Path) -> list[Cell] | None:
             heard = "remove-stderr" not in tags
             outputs = outputs if heard else without_stderr(outputs)
             reason = str(cell.metadata.get(_NONE, notebook.metadata.get(_NONE, "")))
-            shown = "remove-input" not in tags
-            found.append(Cell(cell.source, start, number, outputs, reason, shown, heard))
+            source, shown = cell.source, "remove-input" not in tags
+            if program := {} if shown else _program(outputs):
+                source, outputs, shown = program["source"], _result(program), True
+            one = Cell(source, start, number, outputs, reason, shown, heard, bool(program))
+            found.append(one)
     return found
+
+
+def _program(outputs: Sequence[NotebookNode]) -> dict[str, Any]:
+    """The program that a cell shows: its source, and its result.
+
+    It stands in the metadata of what the cell shows, under the name "program". A line of it that
+    raises on purpose is guarded there, so that the program runs to its end.
+    """
+    found = (output.get("metadata", {}).get("program") for output in outputs)
+    return next(filter(None, found), {})
+
+
+def _result(program: dict[str, Any]) -> tuple[NotebookNode, ...]:
+    """What a program shows, as an output."""
+    result = {"text/plain": program["result"]}
+    return (new_output("execute_result", result),) if program["result"] else ()
 
 
 # For where the pages of a file are written one after the other, when nothing runs any more.

@@ -58,7 +58,9 @@ def as_script(
             continue
         needed = installing.packages("".join([*snippet.needs, cell.source]))
         install = (", ".join(needed), installing.command(needed, installing.repository()))
-        numbers = [pieces.setdefault(piece, len(pieces)) for piece in snippet.needs]
+        # The page shows a program as it is told; what runs, to its end, is among the pieces.
+        texts = [*snippet.needs, cell.source] if cell.program else snippet.needs
+        numbers = [pieces.setdefault(piece, len(pieces)) for piece in texts]
         found.append([installs.setdefault(install, len(installs)), *numbers])
     content = {
         "digest": digest,
@@ -67,6 +69,7 @@ def as_script(
         "pieces": list(pieces),
         "installs": list(installs),
         "cells": found,
+        "programs": [number for number, cell in enumerate(cells) if cell.program],
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return f"{_BEFORE}{text}{_AFTER}"

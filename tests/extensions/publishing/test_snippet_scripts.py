@@ -239,6 +239,54 @@ def test_code_that_is_not_on_the_page_enters_no_snippet(make_site):
     assert "NameError: name 'x' is not defined" in build.log
 
 
+SHEET = """
+```{code-cell} python
+:tags: [remove-cell]
+from IPython.display import Markdown, display
+
+
+def tell(text, source, result=None):
+    display(Markdown(text), metadata={"program": {"source": source, "result": result}})
+```
+
+```{code-cell} python
+:tags: [remove-input, program]
+tell("x = 2", "x = 2")
+```
+
+```{code-cell} python
+:tags: [remove-input, program]
+tell("x + y", "from contextlib import suppress\\n\\nwith suppress(NameError):\\n    x + y\\nx + 1", "3")
+```
+
+```{code-cell} python
+:tags: [remove-input]
+display(Markdown("no code"))
+```
+"""
+
+
+def test_a_program_that_a_cell_shows_has_what_it_needs(make_site):
+    """Its lines stand whole among the pieces: on the page it may have a line that raises."""
+    site = make_site(SETTINGS, page="# Page\n" + SHEET)
+    build = site.build(*PROVE)
+    assert build.code == 0, build.log
+    first, second, none = snippets(site, "page")
+    assert first == "x = 2"
+    assert none is None
+    assert second.startswith("x = 2\n")
+    assert second.endswith("    x + y\nx + 1")
+    assert "tell" not in second
+
+
+def test_a_program_that_says_something_else_alone_is_a_fault(make_site):
+    """Its result is that of the last line."""
+    wrong = SHEET.replace('x + 1", "3"', 'x + 1", "4"')
+    build = make_site(SETTINGS, page="# Page\n" + wrong).build(*PROVE)
+    assert build.code == 1
+    assert "does not say alone" in build.log
+
+
 def test_what_a_page_does_not_show_is_not_compared(make_site):
     """Of a cell whose stderr is removed."""
     cell = "```{code-cell} python\n:tags: [remove-stderr]\nimport os, sys\n"

@@ -15,7 +15,9 @@
     document.head.append(script);
   });
 
-  const inputs = [...document.querySelectorAll("article div.cell_input")];
+  // A cell shows its own code, or a program.
+  const shown = "article div.cell_input, article div.tag_program div.highlight-python";
+  const inputs = [...document.querySelectorAll(shown)];
   // A page may have a part of the cells of its file, in another order.
   const numberOf = (input) => input.closest("div.cell").className.match(/\bcell-(\d+)/)?.[1];
   const codeOf = (input) => input.querySelector("pre").textContent.replace(/\n$/, "");
@@ -104,7 +106,8 @@
   };
 
   const fill = (menu, input, button, snippets) => {
-    const found = snippets?.cells[numberOf(input)];
+    const number = Number(numberOf(input));
+    const found = snippets?.cells[number];
     const copy = async (text, what) => {
       close(true);
       try {
@@ -123,8 +126,9 @@
     if (Array.isArray(found)) {
       const [install, ...needs] = found;
       const before = needs.map((one) => snippets.pieces[one]).join("");
-      const whole = `${head(snippets, install, input)}\n${before}${code}\n`;
-      const item = makeItem(_("With what it needs"), _("Lines: %s").replace("%s", countLines(before + code)));
+      const all = `${before}${snippets.programs.includes(number) ? "" : code}\n`;
+      const whole = `${head(snippets, install, input)}\n${all}`;
+      const item = makeItem(_("With what it needs"), _("Lines: %s").replace("%s", countLines(all)));
       item.addEventListener("click", () => copy(whole, _("Copied the cell with what it needs.")));
       menu.append(item);
     } else {
