@@ -256,7 +256,8 @@ tell("x = 2", "x = 2")
 
 ```{code-cell} python
 :tags: [remove-input, program]
-tell("x + y", "from contextlib import suppress\\n\\nwith suppress(NameError):\\n    x + y\\nx + 1", "3")
+program = "from contextlib import suppress\\n\\nwith suppress(NameError):\\n    x + y\\nx + 1"
+tell("x + y", program, "3")
 ```
 
 ```{code-cell} python
@@ -281,7 +282,7 @@ def test_a_program_that_a_cell_shows_has_what_it_needs(make_site):
 
 def test_a_program_that_says_something_else_alone_is_a_fault(make_site):
     """Its result is that of the last line."""
-    wrong = SHEET.replace('x + 1", "3"', 'x + 1", "4"')
+    wrong = SHEET.replace('program, "3"', 'program, "4"')
     build = make_site(SETTINGS, page="# Page\n" + wrong).build(*PROVE)
     assert build.code == 1
     assert "does not say alone" in build.log
