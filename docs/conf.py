@@ -61,8 +61,6 @@ nb_execution_mode = "cache"
 _stamp = stamp(HERE.parent / "src", HERE / "_data", HERE / "examples")
 nb_execution_cache_path = str(HERE.parent / ".cache" / "notebooks" / _stamp)
 warm_kernels_now = not Path(nb_execution_cache_path).exists()
-# Each process that runs cells would warn that no debugger can stop in Python's own modules.
-os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 os.environ["GRADBOOK_DATA"] = str(HERE / "_data")  # for the cells that read a file
 _found = str(HERE / "examples"), os.environ.get("PYTHONPATH", "")  # the first for those that draw
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _found))

@@ -69,6 +69,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Sets of strings keep their order; a process cannot be told later.
     os.environ.setdefault("PYTHONHASHSEED", "0")
+    # Each process that runs cells would warn that no debugger can stop in Python's own modules.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     if app.config.warm_kernels_now and hasattr(os, "pidfd_open"):
         _start(app)
     app.connect("env-before-read-docs", _use)
