@@ -59,7 +59,7 @@ def test_what_is_copied_runs_and_prints_what_the_page_prints(open_page, tmp_path
 
 def test_the_cheat_sheet_has_a_program_for_each_block(open_page):
     """As told on the sheet a block may have lines that raise; what is copied runs to its end."""
-    page = open_page("reference/cheat-sheet", permissions=CLIPBOARD)
+    page = open_page("reference/cheat-sheet.html", permissions=CLIPBOARD)
     blocks = page.locator("article div.tag_program")
     assert blocks.count() == 7
     block = blocks.nth(2)
