@@ -72,11 +72,13 @@ def _tensor(tensor: Any, torch: Any, seen: dict[int, tuple[int, Any]]) -> Iterat
     yield f"{tensor.dtype} {tuple(tensor.shape)} {tensor.requires_grad} {tensor.is_leaf}"
     if tensor.grad_fn is not None:
         yield tensor.grad_fn.name()
-    try:
+    if tensor.layout != torch.strided:
+        entries = tensor.detach().to_sparse().coalesce()  # what is printed of many leaves some out
+        yield from _tensor(entries.indices(), torch, seen)
+        yield from _tensor(entries.values(), torch, seen)
+    elif tensor.device.type != "meta":  # which has no values
         plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-    except (RuntimeError, TypeError, NotImplementedError):  # sparse, or without values
-        yield repr(tensor)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an intermediate has no gradient, as a rule
         gradient = tensor.grad

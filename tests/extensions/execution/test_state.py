@@ -79,3 +79,30 @@ def test_tensors_of_all_kinds_have_one():
     x = torch.tensor([1 + 2j, 3.0], requires_grad=True)
     kinds = [x.conj(), torch.eye(2).to_sparse(), torch.ones(0, 3), torch.tensor(3), x * 2]
     assert len({state.digest(one) for one in kinds} - {None}) == len(kinds)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")  # torch says that it is new
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+def test_a_long_sparse_tensor_counts_with_all_its_values(layout):
+    """Printed, the two would look the same."""
+    diagonal = torch.ones(2000)
+    one = getattr(torch.diag(diagonal), layout)()
+    diagonal[1000] = 2
+    other = getattr(torch.diag(diagonal), layout)()
+    assert repr(one) == repr(other)
+    assert None not in (state.digest(one), state.digest(other))
+    assert state.digest(one) != state.digest(other)
+
+
+def test_a_tensor_without_values_counts_with_its_kind_and_shape():
+    """On the meta device there is nothing else."""
+    one, same = (torch.ones(2, device="meta") for _ in range(2))
+    assert state.digest(one) == state.digest(same) is not None
+    assert state.digest(one) != state.digest(torch.ones(3, device="meta"))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # it says that it is new
+def test_of_a_tensor_that_shows_no_values_nothing_is_told():
+    """No two nested tensors are taken for equal."""
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    assert state.digest(nested) is None
